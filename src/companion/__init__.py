@@ -1,0 +1,3 @@
+"""Claude Code Companion."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,44 @@
+"""Frozen views of endpoints and their health: all that routing may know of this room."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CircuitState(StrEnum):
+    """closed: in use. open: not before `until`. half-open: one try at a time may prove it."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateKey:
+    """Names a candidate: the endpoint's immutable id, and which of its credentials (0 is the first)."""
+
+    endpoint: str
+    credential: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    """What a plan is made from: one (endpoint, credential) as it stands now.
+
+    `ready` is False while a circuit or a rate-limit clock refuses it; `until` (monotonic seconds) says until when, and
+    `reason` is a short code with its number, such as `open: 3 x overloaded` or `rate limited`. `ramp` is the share of
+    its weight, 0..1, that it has back after a recovery. `unusable` is set where nothing can be tried at all (disabled,
+    secret not resolved) and says why.
+    """
+
+    key: CandidateKey
+    name: str
+    index: int
+    priority: int
+    weight: float
+    labels: frozenset[str]
+    state: CircuitState = CircuitState.CLOSED
+    ready: bool = True
+    until: float | None = None
+    reason: str | None = None
+    ramp: float = 1.0
+    unusable: str | None = None
