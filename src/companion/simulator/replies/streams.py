@@ -86,7 +86,7 @@ def cut(where: Where, how: How = "fin", *, nth: int = 1, of: Message | None = No
         body = dumps(whole)
         return body[: len(body) // 2]
 
-    return shaped(f"cut:{where}:{how}", Shape(edit=edit, whole=half, end="fin" if how == "error" else end, of=of))
+    return shaped(f"cut:{where}:{how}", Shape(edit=edit, whole=half, end=end, of=of))
 
 
 def _kept(stream: list[Event], where: Where, nth: int) -> int | None:
