@@ -1,0 +1,123 @@
+"""`python -m bench`: measure ours beside nginx and tell whether the bars are met.
+
+Exit codes: 0 met (or missed by no more than 25 %), 1 missed or failed, 2 cannot start.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench import peers
+from bench.load import BUILD, HERE, compile_program
+from bench.machine import (
+    LOAD_CORE,
+    BenchError,
+    facts,
+    first_line_of,
+    on_core,
+    refuse_busy_port,
+    refuse_leftovers,
+    usable,
+)
+from bench.peers import Peer
+from bench.report import Line, Round, record, table
+from bench.rows import ROWS, Bench, Row
+
+LATEST = HERE / "results" / "latest.json"
+
+
+def _options(arguments: list[str] | None = None) -> argparse.Namespace:
+    names = [row.name for row in ROWS]
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure what the proxy costs, beside nginx.")
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (default: 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measured part (default: 3)")
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=", ".join(names))
+    parser.add_argument("--proxy", action="append", default=[], metavar="NAME=COMMAND", help="another peer")
+    parser.add_argument("--alone", action="store_true", help="only ours: no nginx, no ratios")
+    parser.add_argument("--port", type=int, default=18080, help="of the proxy; the upstream has the next one")
+    parser.add_argument(
+        "--output", type=Path, help="where the JSON goes (default: results/latest.json if all rows run)"
+    )
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or options.seconds <= 0:
+        parser.error("--rounds and --seconds must be above 0")
+    return options
+
+
+def _peers(options: argparse.Namespace, folder: Path) -> list[Peer]:
+    place = options.port, options.port + 1
+    measure = [] if options.alone else [peers.nginx(folder, *place)]
+    return [*measure, peers.companion(folder, *place), *(peers.other(word, *place) for word in options.proxy)]
+
+
+def _rounds(bench: Bench, row: Row, rivals: list[Peer], count: int) -> Line:
+    """In each round every peer once, the order turned round each time."""
+    rounds: list[Round] = []
+    for number in range(count):
+        order = rivals if number % 2 == 0 else rivals[::-1]
+        taken = {peer.name: row.measure(bench, peer) for peer in order}
+        rounds.append({peer.name: taken[peer.name] for peer in rivals})
+        figures = ", ".join(f"{name} {sample.value:.3g}" for name, sample in rounds[-1].items())
+        print(f"{row.name} {number + 1}/{count}: {figures} ({row.unit})", file=sys.stderr, flush=True)
+    return Line(row, rounds)
+
+
+def _circumstances(options: argparse.Namespace, rivals: list[Peer]) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": first_line_of("git", "-C", str(HERE), "describe", "--always", "--dirty"),
+        "machine": facts(),
+        "versions": {peer.name: peer.version for peer in rivals},
+        "compiler": first_line_of("cc", "--version"),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+    }
+
+
+def _save(options: argparse.Namespace, document: dict[str, Any]) -> None:
+    complete = len(options.rows) == len(ROWS) and not options.alone
+    path: Path | None = options.output or (LATEST if complete else None)
+    if path is not None:
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _prepare(options: argparse.Namespace) -> Path:
+    if not usable():
+        raise BenchError("Linux and two cores are needed, one for the load and one for the proxy", code=2)
+    refuse_leftovers(BUILD)
+    refuse_busy_port(options.port)
+    refuse_busy_port(options.port + 1)
+    compile_program()
+    folder = BUILD / f"run-{options.port}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and print its table; returns the exit code."""
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        folder = _prepare(options)
+        rivals = _peers(options, folder)
+        bench = Bench(folder, options.port + 1, options.seconds)
+        with on_core(LOAD_CORE):
+            lines = [_rounds(bench, row, rivals, options.rounds) for row in ROWS if row.name in options.rows]
+    except BenchError as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        return error.code
+    print(table(lines))
+    _save(options, {**_circumstances(options, rivals), "rows": record(lines)})
+    return 0 if all(line.done for line in lines) else 1
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
