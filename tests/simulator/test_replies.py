@@ -563,3 +563,22 @@ async def test_a_fault_without_a_place_makes_one_in_a_conversation_without_scrip
         "text",
         "tool_use",
     ]
+
+
+@pytest.mark.parametrize("name", ["no_signature", "invalid_tool_json", "tool_input_in_start", "foreign_tool"])
+async def test_an_oddity_without_a_place_waits_too(name):
+    async with Simulator() as sim:
+        sim.queue(FAULTS[name]())
+        assert said(await ask(sim, body("[[script:hi]]"))) == HELLO
+        assert sim.queued == (name,)
+
+        await ask(sim, body("[[script:thinking]]"))
+        assert sim.queued == ()
+
+
+@pytest.mark.parametrize("name", ["unknown_delta", "truncated_json"])
+async def test_an_oddity_of_deltas_waits_for_one(name):
+    async with Simulator() as sim:
+        sim.queue(FAULTS[name]())
+        await ask(sim, body("[[script:long deltas=0]]"))
+        assert sim.queued == (name,)
