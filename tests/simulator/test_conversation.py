@@ -250,6 +250,8 @@ async def test_only_the_missing_one_of_parallel_calls_is_made_again():
         answer = await turn(sim, [asks("[[script:parallel]]"), {"role": "assistant", **kept}, results(kept)])
 
         assert [block["input"]["command"] for block in answer["content"]] == ["echo two"]
+        history = [asks("[[script:parallel]]"), {"role": "assistant", **kept}, results(kept)]
+        assert text((await walk(sim, *history))[-1]) == ENDS["parallel"]
 
 
 async def test_a_cut_conversation_asked_again_goes_on_as_if_nothing_had_happened():
@@ -367,7 +369,12 @@ async def test_a_request_that_is_none_gets_a_400(bad):
         assert (wire.status, wire.json["error"]["type"]) == (400, "invalid_request_error")
 
 
-@pytest.mark.parametrize("messages", [[3], [{"role": "user", "content": 3}], [{"role": "user"}], [{"content": [1]}]])
+TOOLS = [{"type": "tool_use", "id": "a"}, {"type": "tool_result", "tool_use_id": "a"}, {"type": "tool_result"}]
+
+
+@pytest.mark.parametrize(
+    "messages", [[3], [{"role": "user", "content": 3}], [{"role": "user"}], [{"content": [1]}], [{"content": TOOLS}]]
+)
 async def test_strange_messages_are_answered_all_the_same(messages):
     async with Simulator() as sim:
         assert text(await turn(sim, messages)) == ENDS["hi"]

@@ -570,10 +570,10 @@ async def test_an_oddity_without_a_place_waits_too(name):
     async with Simulator() as sim:
         sim.queue(FAULTS[name]())
         assert said(await ask(sim, body("[[script:hi]]"))) == HELLO
-        assert sim.queued == (name,)
+        assert list(sim.queued) == [name]
 
         await ask(sim, body("[[script:thinking]]"))
-        assert sim.queued == ()
+        assert list(sim.queued) == []
 
 
 @pytest.mark.parametrize("name", ["unknown_delta", "truncated_json"])

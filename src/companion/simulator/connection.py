@@ -74,7 +74,7 @@ class Connection(MessageReader, asyncio.Protocol):
     def eof_received(self) -> None:
         self._client_left()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio calls it with the reason
+    def connection_lost(self, exc: Exception | None) -> None:
         self._client_left()
         self._home.closed(self)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from companion.simulator.messages import Message, Refusal, Text, Thinking, ToolUse, dumps
-from companion.simulator.scripts import SCRIPTS, Part, Script, Words
+from companion.simulator.scripts import SCRIPTS, Part, Script, Turn, Words
 from companion.simulator.words import seconds
 
 COMPACT: Final = "CRITICAL: Respond with TEXT ONLY"
@@ -77,10 +77,16 @@ def answer(request: Mapping[str, Any], default: str) -> tuple[Message | Refusal,
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    id: str
+class _Done:
+    """A tool call of the history, and what the tool said."""
+
     name: str
     input: Mapping[str, Any]
+    result: str
+
+    def answers(self, call: ToolUse) -> bool:
+        """Clients may add to a tool's input, so what was asked for need only be in it."""
+        return self.name == call.name and call.input.items() <= self.input.items()
 
 
 class _State:
@@ -89,15 +95,16 @@ class _State:
     def __init__(self, messages: Sequence[Mapping[str, Any]], marker: Marker) -> None:
         self.marker = marker
         blocks = [block for message in messages for block in content(message)]
-        results = {block.get("tool_use_id") for block in blocks if block.get("type") == "tool_result"}
+        results = {block.get("tool_use_id"): _told(block) for block in blocks if block.get("type") == "tool_result"}
         self._done = [
-            _Call(block["id"], block["name"], block["input"])
+            _Done(str(block.get("name")), block["input"], results[block["id"]])
             for block in blocks
-            if block.get("type") == "tool_use" and block.get("id") in results
+            if block.get("id") in results and isinstance(block.get("input"), dict)
         ]
         self._said = _said(messages)
-        self._parameters = {**marker.parameters, "result": _result(messages)}
+        self._parameters = {**marker.parameters}
         self._turn = next((turn for turn in self._turns() if not self._is_done(turn)), len(marker.script.turns) - 1)
+        self._parameters["result"] = ", ".join(self._results())
 
     def next(self) -> Message | Refusal:
         """The running turn, without what it has already brought."""
@@ -119,18 +126,25 @@ class _State:
         turn = self.marker.script.turns[index]
         if turn.refusal is not None:
             return self.marker.start is not None
-        calls = [part for part in map(self._fill, turn.parts) if isinstance(part, ToolUse)]
-        return bool(calls) and all(map(self._has_result, calls))
+        calls = self._calls(turn)
+        return bool(calls) and all(map(self._done_of, calls))
 
-    def _has_result(self, call: ToolUse) -> bool:
-        wanted = call.input.items()
-        return any(call.name == done.name and wanted <= done.input.items() for done in self._done)
+    def _results(self) -> list[str]:
+        """What the tools of the turn before this one said, in the order of its calls."""
+        before = [turn for turn in self.marker.script.turns[: self._turn] if turn.refusal is None]
+        return [done.result for call in self._calls(*before[-1:]) if (done := self._done_of(call))]
+
+    def _calls(self, *turns: Turn) -> list[ToolUse]:
+        return [part for turn in turns for part in map(self._fill, turn.parts) if isinstance(part, ToolUse)]
+
+    def _done_of(self, call: ToolUse) -> _Done | None:
+        return next((done for done in self._done if done.answers(call)), None)
 
     def _rest(self, parts: Sequence[Thinking | Text | ToolUse]) -> Iterator[Thinking | Text | ToolUse]:
         if not any(isinstance(part, ToolUse) for part in parts):
             yield from parts
             return
-        begun = any(map(self._has_result, (part for part in parts if isinstance(part, ToolUse))))
+        begun = any(self._done_of(part) for part in parts if isinstance(part, ToolUse))
         said = "".join(part.text for part in parts if isinstance(part, Text)) if begun else self._said
         for part in parts:
             if isinstance(part, Text) and said:
@@ -139,7 +153,7 @@ class _State:
                 if rest:
                     yield Text(rest)
             elif isinstance(part, ToolUse):
-                if not self._has_result(part):
+                if self._done_of(part) is None:
                     yield part
             elif not said:
                 yield part
@@ -196,17 +210,6 @@ def _said(messages: Sequence[Mapping[str, Any]]) -> str:
         elif message.get("role") == "user" and not any(text.startswith(RESUME) for text in _texts(message)):
             break
     return said
-
-
-def _result(messages: Sequence[Mapping[str, Any]]) -> str:
-    calls = [block.get("id") for message in messages for block in content(message) if block.get("type") == "tool_use"]
-    for message in reversed(messages):
-        results = [block for block in content(message) if block.get("type") == "tool_result"]
-        if results:
-            # Clients give parallel results in the order in which the tools were done: any.
-            results.sort(key=lambda block: calls.index(block["tool_use_id"]) if block["tool_use_id"] in calls else -1)
-            return ", ".join(map(_told, results))
-    return ""
 
 
 def _told(result: Mapping[str, Any]) -> str:

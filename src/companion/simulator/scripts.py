@@ -1,9 +1,9 @@
 """Conversations as tables. A script is a list of turns; a turn is what one answer says and which tools it calls.
 
 A conversation asks for a script by `[[script:NAME key=value …]]` in a user's text. In every text and tool input
-`{key}` stands for the parameter, and `{result}` for what the tools said last. The last turn has no tool call: its text
-ends the conversation. Within a script every tool call differs from the others, for it is by their calls that turns
-are recognised as done. A turn with a refusal is passed once the conversation has been compacted.
+`{key}` stands for the parameter, and `{result}` for what the tools of the turn before said. The last turn has no tool
+call: its text ends the conversation. Within a script every tool call differs from the others, for it is by their calls
+that turns are recognised as done. A turn with a refusal is passed once the conversation has been compacted.
 """
 
 from collections.abc import Mapping
