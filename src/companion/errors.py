@@ -20,7 +20,7 @@ class CompanionError(Exception):
 
 
 class ClientError(CompanionError):
-    """The client's request is at fault: `status` and `type` are what it gets, `message` names the field and the way out."""
+    """The client's request is at fault: it gets `status` and `type`; `message` names the field and the way out."""
 
     def __init__(self, status: int, type: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class ClientError(CompanionError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the configuration: where (`endpoints[0].url`), in which line if known, what, and the way out."""
+    """One thing wrong with the configuration: where (`endpoints[0].url`), the line if known, what, and the way out."""
 
     place: str
     message: str
@@ -169,7 +169,7 @@ class UpstreamError(CompanionError):
 class OnRequest(StrEnum):
     """What a fault before the gate does to the request."""
 
-    PASS_ON = "pass on"
+    PASS_ON = "pass on"  # noqa: S105  # a verdict, not a password
     NEXT = "next candidate"
     STOP = "stop"
 

@@ -18,7 +18,7 @@ _log = structlog.get_logger("companion.events")
 
 @dataclass(frozen=True, slots=True)
 class ExchangeStarted:
-    """A request was read whole and is on its way. `id` is the exchange id (ULID) that the client sees as x-request-id."""
+    """A request was read whole and is on its way. `id` is the exchange id (ULID), the client's x-request-id."""
 
     id: str
     at: float

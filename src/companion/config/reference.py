@@ -29,8 +29,8 @@ _KEYS: Final = """\
 ## Keys
 
 A key under `auth.values` is `${NAME}` (from the environment; also inside a longer text), `file:/path` (the first line
-of a file), `keyring:name` (the system's keyring, service `claude-code-companion`; needs the extra `keyring`), or the key
-itself. One that cannot be had takes its endpoint out, with that reason; the others serve."""
+of a file), `keyring:name` (the system's keyring, service `claude-code-companion`; needs the extra `keyring`), or the
+key itself. One that cannot be had takes its endpoint out, with that reason; the others serve."""
 
 
 def _lines() -> Iterator[str]:

@@ -1,0 +1,70 @@
+"""The composition root: every object is built here once, started and stopped in order, and wired to the others."""
+
+import asyncio
+from pathlib import Path
+
+from companion.admin.page import Page
+from companion.clock import Clock, SystemClock
+from companion.config.file import Loaded
+from companion.config.watch import Watcher
+from companion.errors import ConfigError
+from companion.events import ConfigChanged, ConfigRefused, Events
+from companion.observe.log import ExchangeLog
+from companion.proxy.pipeline import Pipeline
+from companion.proxy.routes import Routes
+from companion.proxy.server import Server
+from companion.upstream.endpoint import Endpoints
+
+
+class App:
+    """One running proxy. `loaded` is the configuration in force; a change of the file replaces it as a whole."""
+
+    def __init__(self, loaded: Loaded, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.events = Events()
+        self.loaded = loaded
+        self.problems: tuple[str, ...] = ()
+        self.endpoints = Endpoints(self.clock, self.events)
+        self.endpoints.apply(loaded)
+        self._log = ExchangeLog(self.events)
+        pipeline = Pipeline(lambda: self.loaded, self.endpoints, self.events, self.clock)
+        page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
+        self._server = Server(lambda: self.loaded.settings.server, Routes(pipeline, page, self._ready), self.clock)
+        self._watcher = Watcher(loaded.path, self._changed, self._refused)
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be had."""
+        await self._server.start()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Base URLs, the one to tell users first."""
+        return self._server.addresses
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain running answers for at most server.drain, and close."""
+        watching = asyncio.create_task(self._watcher.run())
+        try:
+            await stop.wait()
+        finally:
+            watching.cancel()
+            await self._server.drain(self.loaded.settings.server.drain)
+            await self.close()
+
+    async def close(self) -> None:
+        """End everything at once."""
+        await self._server.close()
+        await self.endpoints.aclose()
+
+    def _ready(self) -> bool:
+        return any(view.ready and view.unusable is None for view in self.endpoints.views())
+
+    def _changed(self, loaded: Loaded) -> None:
+        self.loaded, self.problems = loaded, ()
+        self.endpoints.apply(loaded)
+        self.events.publish(ConfigChanged(self.clock.monotonic(), str(loaded.path)))
+
+    def _refused(self, error: ConfigError) -> None:
+        self.problems = tuple(map(str, error.problems))
+        path: Path = self.loaded.path
+        self.events.publish(ConfigRefused(self.clock.monotonic(), str(path), self.problems))

@@ -1,0 +1,298 @@
+"""Attempt: who is asked, in which order, and what a fault leads to. Rings, from the outside in:
+
+    find          every candidate in the plan's order; a plan with one endpoint is asked again on fresh connections
+      _attempt    one try: a slot, news, and settling whatever happens
+        _send     prepare, send, status
+          open    the surface's own: the gate (a stream), the validator (a whole answer), or nothing (any other path)
+
+Each ring owns one loop or one guarantee. What a fault means is in FAULTS; the one kind named here is EMPTY_ANSWER,
+which is better than nothing when nobody is left.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Final, Protocol
+
+from companion.clock import Clock
+from companion.errors import FAULTS, Fault, Kind, OnRequest, Party, Phase, UpstreamError
+from companion.events import AttemptEnded, AttemptStarted, Events, Switched
+from companion.net.h1 import header
+from companion.protocol.errors import classify, redact
+from companion.proxy.exchange import Exchange, Failure
+from companion.proxy.failed import Refusal
+from companion.routing.plan import Entry
+from companion.upstream.endpoint import Candidate, Endpoints, Try
+from companion.upstream.prepare import prepare
+from companion.upstream.transport import Outgoing, Response
+
+MAX_TRIES: Final = 6
+RECONNECTS: Final = 2
+RECONNECT_AFTER: Final = 0.5
+RECONNECT_SPREAD: Final = 1.5
+MAX_ERROR_BODY: Final = 1024 * 1024
+HEADERS_PER_SECOND: Final = 32 * 1024
+NO_TIMEOUT_TOLD: Final = 590.0
+
+CANCELLED: Final = Fault(Party.CLIENT, Phase.BODY, Kind.CANCELLED, "the client left")
+
+
+class AllFailed(Exception):
+    """No candidate is left; exchange.failures tells why."""
+
+
+class PassOn(Exception):
+    """The last failure holds an upstream's own answer, and that is the client's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One try to come: whom to ask, whether it is a repetition, and whether nobody is left after it."""
+
+    entry: Entry
+    again: bool
+    last: bool
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try in flight. `end` settles it, once, and tells the news."""
+
+    exchange: Exchange
+    number: int
+    turn: Turn
+    candidate: Candidate
+    tried: Try
+    events: Events
+    clock: Clock
+    status: int | None = None
+    first_byte: float | None = None
+    first_content: float | None = None
+    ended: bool = False
+
+    def end(self, fault: Fault | None) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        key = self.candidate.key
+        self.tried.settle(fault, count=key not in self.exchange.counted)
+        if fault is not None:
+            self.exchange.counted.add(key)
+        self.events.publish(
+            AttemptEnded(
+                exchange=self.exchange.id,
+                number=self.number,
+                at=self.clock.monotonic(),
+                endpoint=self.turn.entry.view.name,
+                credential=key.credential,
+                status=self.status,
+                fault=fault,
+                first_byte=self.first_byte,
+                first_content=self.first_content,
+            )
+        )
+
+
+class Surface(Protocol):
+    """What differs between the kinds of request. One for each exchange, so it may remember what it opened.
+
+    `slot`: takes one of limits.concurrency. `reconnects`: a lone endpoint is asked again. `streams`: stream limits
+    hold. `any_status`: whatever status comes is the answer. `repeatable`: may be asked elsewhere once it was written.
+    """
+
+    slot: bool
+    reconnects: bool
+    streams: bool
+    count_tokens: bool
+    any_status: bool
+    repeatable: bool
+
+    async def open(self, attempt: Attempt, response: Response) -> None:
+        """Take the answer as far as it must be known before the client gets any of it. Raises UpstreamError."""
+
+    async def relay(self, attempt: Attempt) -> None:
+        """Give the client the answer that was opened."""
+
+    def instead(self) -> Refusal | None:
+        """What to answer when all failed, if this surface knows better than a refusal."""
+
+    def close(self) -> None:
+        """The exchange is over."""
+
+
+class Attempts:
+    """The rings. Everything about a request is in its Exchange."""
+
+    def __init__(self, endpoints: Endpoints, events: Events, clock: Clock) -> None:
+        self._endpoints = endpoints
+        self._events = events
+        self._clock = clock
+
+    async def find(self, exchange: Exchange, surface: Surface) -> Attempt:
+        """The first answer that has proved itself. Raises AllFailed or PassOn."""
+        for turn in self._turns(exchange, surface):
+            if turn.again:
+                await asyncio.sleep(RECONNECT_AFTER + RECONNECT_SPREAD * self._clock.random())
+            self._tell_switch(exchange, turn)
+            try:
+                return await self._attempt(exchange, surface, turn)
+            except UpstreamError as error:
+                failure = Failure(turn.entry.view.key, turn.entry.view.name, error.fault)
+                exchange.failures.append(failure)
+                exchange.fault = error.fault
+            if self._passes_on(failure):
+                raise PassOn
+            if FAULTS[failure.fault.kind].request is OnRequest.STOP or not _may_move(surface, failure.fault):
+                break
+        if exchange.failures and exchange.failures[-1].fault.kind is Kind.EMPTY_ANSWER:
+            raise PassOn
+        raise AllFailed
+
+    def _passes_on(self, failure: Failure) -> bool:
+        """The request's own fault; or whatever a user's own credential got, short of what is ours to handle."""
+        if failure.fault.answer is None:
+            return False
+        if FAULTS[failure.fault.kind].request is OnRequest.PASS_ON:
+            return True
+        return self._endpoints.passthrough(failure.key) and 400 <= failure.fault.answer.status < 500
+
+    def _turns(self, exchange: Exchange, surface: Surface) -> Iterator[Turn]:
+        """Lazy: what comes after a try depends on how it failed and on how late it is."""
+        chosen = exchange.plan.chosen[:MAX_TRIES]
+        for number, entry in enumerate(chosen, 1):
+            if number > 1 and self._late(exchange):
+                return
+            yield Turn(entry, again=False, last=number == len(chosen))
+        if not (surface.reconnects and exchange.plan.single):
+            return
+        for _ in range(RECONNECTS):
+            failure = exchange.failures[-1]
+            if len(exchange.failures) >= MAX_TRIES or self._late(exchange) or not _reconnects(failure):
+                return
+            if not self._endpoints.budget.withdraw():
+                return
+            yield Turn(next(entry for entry in chosen if entry.view.key == failure.key), again=True, last=True)
+
+    def _late(self, exchange: Exchange) -> bool:
+        return self._clock.monotonic() - exchange.started >= exchange.settings.gate.deadline
+
+    def _tell_switch(self, exchange: Exchange, turn: Turn) -> None:
+        if exchange.failures and exchange.failures[-1].key != turn.entry.view.key:
+            before = exchange.failures[-1]
+            self._events.publish(
+                Switched(exchange.id, self._clock.monotonic(), before.name, turn.entry.view.name, before.fault)
+            )
+
+    async def _attempt(self, exchange: Exchange, surface: Surface, turn: Turn) -> Attempt:
+        attempt = self._begin(exchange, surface, turn)
+        try:
+            await self._send(attempt, surface)
+        except UpstreamError as error:
+            fault = cleaned(error.fault, attempt.candidate.credential)
+            attempt.end(fault)
+            raise UpstreamError(fault) from None
+        except asyncio.CancelledError:
+            attempt.end(CANCELLED)
+            raise
+        except BaseException as error:
+            attempt.end(Fault(Party.OURS, Phase.PROTOCOL, Kind.INTERNAL, type(error).__name__))
+            raise
+        attempt.tried.proved()
+        return attempt
+
+    def _begin(self, exchange: Exchange, surface: Surface, turn: Turn) -> Attempt:
+        view = turn.entry.view
+        try:
+            candidate = self._endpoints.candidate(view.key)
+        except KeyError:
+            gone = Fault(Party.OURS, Phase.CONNECT, Kind.UNRESOLVED, "was removed from the configuration meanwhile")
+            raise UpstreamError(gone) from None
+        tried = candidate.begin(exchange.question.model, slot=surface.slot)
+        exchange.attempts += 1
+        now = self._clock.monotonic()
+        self._events.publish(
+            AttemptStarted(exchange.id, exchange.attempts, now, view.name, view.key.credential, exchange.question.model)
+        )
+        return Attempt(exchange, exchange.attempts, turn, candidate, tried, self._events, self._clock)
+
+    async def _send(self, attempt: Attempt, surface: Surface) -> None:
+        exchange, candidate = attempt.exchange, attempt.candidate
+        outgoing, exchange.model_sent = prepare(exchange.question, candidate.settings, candidate.credential)
+        if surface.streams:
+            await self._exchange_heads(attempt, surface, outgoing, self._headers_limit(attempt))
+            return
+        left = exchange.started + _whole_limit(attempt) - self._clock.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                await self._exchange_heads(attempt, surface, outgoing, None)
+        except TimeoutError:
+            late = Fault(
+                Party.UPSTREAM, Phase.BODY, Kind.WHOLE_TIMEOUT, "no whole answer in time (timeouts.whole_answer)"
+            )
+            raise UpstreamError(late) from None
+
+    async def _exchange_heads(
+        self, attempt: Attempt, surface: Surface, outgoing: Outgoing, headers: float | None
+    ) -> None:
+        candidate = attempt.candidate
+        response = await candidate.transport.send(
+            outgoing, candidate.timeouts, headers=headers, fresh=attempt.turn.again
+        )
+        attempt.first_byte, attempt.status = response.first_byte, response.status
+        try:
+            if not (surface.any_status or 200 <= response.status < 300):
+                raise UpstreamError(await self._refused(attempt, surface, response))
+            await surface.open(attempt, response)
+        except BaseException:
+            response.close()
+            raise
+
+    async def _refused(self, attempt: Attempt, surface: Surface, response: Response) -> Fault:
+        try:
+            body = await response.read_all(MAX_ERROR_BODY, idle=attempt.candidate.timeouts.idle_gate)
+        except UpstreamError:
+            body = b""
+        wall, model = self._clock.wall(), attempt.exchange.model_sent
+        return classify(
+            response.status, response.headers, body, wall=wall, model=model, count_tokens=surface.count_tokens
+        )
+
+    def _headers_limit(self, attempt: Attempt) -> float:
+        """Seconds to the head of a stream: a large body takes an upstream longer to read and to think about."""
+        timeouts = attempt.candidate.timeouts
+        if attempt.turn.last:
+            return timeouts.headers_last
+        return timeouts.headers + len(attempt.exchange.question.body) / HEADERS_PER_SECOND
+
+
+def _whole_limit(attempt: Attempt) -> float:
+    """Seconds for a whole answer from the exchange's start: what the client will wait, less 10 to tell it something."""
+    limit = attempt.candidate.timeouts.whole_answer
+    if limit is not None:
+        return limit
+    told = header(attempt.exchange.question.headers, b"x-stainless-timeout") or b""
+    try:
+        return max(1.0, float(told) - 10) if float(told) > 0 and isfinite(float(told)) else NO_TIMEOUT_TOLD
+    except ValueError:
+        return NO_TIMEOUT_TOLD
+
+
+def _may_move(surface: Surface, fault: Fault) -> bool:
+    return surface.repeatable or fault.phase in {Phase.CONNECT, Phase.TLS}
+
+
+def _reconnects(failure: Failure) -> bool:
+    """Whether the same endpoint is worth another try at once; not when it said itself that it is not."""
+    wait = failure.fault.retry_after
+    return FAULTS[failure.fault.kind].reconnect and (wait is None or wait <= RECONNECT_AFTER + RECONNECT_SPREAD)
+
+
+def cleaned(fault: Fault, credential: str | None) -> Fault:
+    """The fault without our credential in it, should the upstream have echoed it."""
+    if credential is None:
+        return fault
+    answer = fault.answer
+    if answer is not None and credential.encode() in answer.body:
+        answer = replace(answer, body=redact(answer.body, (credential,)))
+    return replace(fault, message=redact(fault.message, (credential,)), answer=answer)

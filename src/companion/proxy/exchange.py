@@ -1,0 +1,89 @@
+"""One exchange: everything that is known about one request on its way through the rooms, from receive to settle."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+from urllib.parse import quote
+
+from companion.config.file import Loaded
+from companion.config.models import Settings
+from companion.errors import Fault
+from companion.net.h1 import Headers
+from companion.protocol.anthropic import Usage
+from companion.proxy.port import Port, Request
+from companion.routing.facts import Facts
+from companion.routing.plan import Plan
+from companion.upstream.prepare import Question
+from companion.upstream.views import CandidateKey
+
+_PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class Outcome(StrEnum):
+    """How an exchange ends (DESIGN §7)."""
+
+    COMPLETE = "complete"
+    REPAIRED = "repaired"
+    FAILED_OVER = "failed over"
+    ERROR = "error"
+    TRUNCATED = "truncated"
+    CANCELLED = "cancelled by client"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One try that failed: whom it asked, and how it failed."""
+
+    key: CandidateKey
+    name: str
+    fault: Fault
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Mutable on purpose, owned by one task. `loaded` is the snapshot of the configuration that holds for all of it."""
+
+    id: str
+    request: Request
+    port: Port
+    loaded: Loaded
+    started: float
+    question: Question
+    facts: Facts
+    labels: frozenset[str] = frozenset()
+    plan: Plan = field(default_factory=lambda: Plan(()))
+    failures: list[Failure] = field(default_factory=list)
+    counted: set[CandidateKey] = field(default_factory=set)
+    attempts: int = 0
+    outcome: Outcome = Outcome.ERROR
+    status: int | None = None
+    answered_by: CandidateKey | None = None
+    endpoint: str | None = None
+    model_sent: str | None = None
+    usage: Usage | None = None
+    violations: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+    @property
+    def pooled(self) -> bool:
+        """Whether more than one account could have answered: then no account's limits are the client's business."""
+        return len(self.plan.chosen) > 1
+
+    def release(self) -> None:
+        """The gate has opened: nobody will be sent this request again, so its body may go."""
+        self.request.release()
+        self.question = replace(self.question, body=b"")
+
+    def own_headers(self) -> Headers:
+        """What we say about ourselves on every answer."""
+        headers: Headers = [(b"x-request-id", self.id.encode())]
+        if self.settings.response_headers and self.attempts:
+            if self.endpoint is not None:
+                headers.append((b"x-companion-endpoint", quote(self.endpoint, safe=_PRINTABLE).encode()))
+            headers.append((b"x-companion-attempts", b"%d" % self.attempts))
+        return headers

@@ -1,0 +1,155 @@
+"""A request's way through the house: nine rooms in a row, and nothing happens in between.
+
+    receive    exchange id, one snapshot of the configuration for the whole exchange (the server bounded the body)
+    identify   which client is this? (everybody on loopback is the same client, and nobody else is listened to)
+    describe   Facts, from one partial decode
+    label      the labels that rules give to facts (there are no rules yet, so none)
+    plan       who is to be asked, in which order, and why
+    recall     an answer that is known already (nothing is remembered yet)
+    attempt    each candidate until one has proved itself
+    relay      the answer to the client
+    settle     outcome, health, news. Always, also when the client left
+
+The ways differ by surface (a stream, a whole answer, token counting, models, anything else); the rooms do not.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from companion.clock import Clock
+from companion.config.file import Loaded
+from companion.errors import ClientError
+from companion.events import Events, ExchangeSettled, ExchangeStarted
+from companion.net import ulid
+from companion.protocol.request import RequestHead
+from companion.proxy.attempt import CANCELLED, AllFailed, Attempt, Attempts, PassOn, Surface
+from companion.proxy.exchange import Exchange, Outcome
+from companion.proxy.failed import Refusal, all_failed, refuse
+from companion.proxy.port import Port, Request
+from companion.routing.affinity import Shunned
+from companion.routing.facts import Client, Facts, describe
+from companion.routing.plan import plan
+from companion.upstream.endpoint import Endpoints
+from companion.upstream.prepare import Question
+
+
+class Pipeline:
+    """Serves what is under `/v1/`. One for the process."""
+
+    def __init__(self, loaded: Callable[[], Loaded], endpoints: Endpoints, events: Events, clock: Clock) -> None:
+        self._loaded = loaded
+        self._endpoints = endpoints
+        self._events = events
+        self._clock = clock
+        self._attempts = Attempts(endpoints, events, clock)
+        self._shunned = Shunned(clock)
+
+    async def serve(
+        self, request: Request, port: Port, *, path: str, messages: bool, surface_of: Callable[[Exchange], Surface]
+    ) -> None:
+        """Carry one request through all rooms. `path` is what an upstream hears; `messages`: so must the body read."""
+        exchange = self._receive(request, port, path)
+        try:
+            self._describe(exchange, messages=messages)
+            self._plan(exchange)
+            await self._answer(exchange, surface_of(exchange))
+        except ClientError as error:
+            exchange.outcome = Outcome.REJECTED
+            refuse(exchange, Refusal(error.status, error.type, error.message))
+        except asyncio.CancelledError:
+            exchange.outcome, exchange.fault = Outcome.CANCELLED, CANCELLED
+            raise
+        finally:
+            self._settle(exchange)
+
+    # === the rooms, in order
+
+    def _receive(self, request: Request, port: Port, path: str) -> Exchange:
+        question = Question(request.method, path, request.query, request.headers, request.body)
+        return Exchange(
+            id=ulid.new(self._clock),
+            request=request,
+            port=port,
+            loaded=self._loaded(),
+            started=self._clock.monotonic(),
+            question=question,
+            facts=Facts(Client.of(request.headers)),
+        )
+
+    def _describe(self, exchange: Exchange, *, messages: bool) -> None:
+        request = exchange.request
+        if messages:
+            head = RequestHead.read(request.body)
+            exchange.facts = describe(request.headers, request.body, head)
+            exchange.question = exchange.question.about(head.model, stream=head.stream)
+        facts = exchange.facts
+        self._events.publish(
+            ExchangeStarted(
+                id=exchange.id,
+                at=exchange.started,
+                method=request.method,
+                path=request.path,
+                model=facts.model,
+                stream=facts.stream,
+                session=facts.session,
+            )
+        )
+
+    def _plan(self, exchange: Exchange) -> None:
+        views = self._endpoints.views(exchange.facts.model)
+        exchange.plan = plan(views, exchange.labels, self._shunned.of(exchange.facts.session))
+
+    async def _answer(self, exchange: Exchange, surface: Surface) -> None:
+        """The rooms attempt and relay."""
+        self._endpoints.budget.deposit()
+        try:
+            attempt = await self._attempts.find(exchange, surface)
+        except PassOn:
+            failure = exchange.failures[-1]
+            exchange.endpoint = failure.name
+            refuse(exchange, Refusal.own(failure.fault, limits=self._endpoints.passthrough(failure.key)))
+        except AllFailed:
+            now = self._clock.monotonic()
+            config = str(exchange.loaded.path)
+            refuse(exchange, surface.instead() or all_failed(exchange.plan, exchange.failures, now, config))
+        else:
+            await self._relay(exchange, surface, attempt)
+        finally:
+            surface.close()
+
+    async def _relay(self, exchange: Exchange, surface: Surface, attempt: Attempt) -> None:
+        exchange.answered_by, exchange.endpoint = attempt.candidate.key, attempt.turn.entry.view.name
+        exchange.fault = None
+        exchange.outcome = Outcome.FAILED_OVER if exchange.failures else Outcome.COMPLETE
+        try:
+            await surface.relay(attempt)
+        except asyncio.CancelledError:
+            attempt.end(CANCELLED)
+            raise
+        finally:
+            attempt.end(exchange.fault)
+
+    def _settle(self, exchange: Exchange) -> None:
+        session = exchange.facts.session
+        if exchange.outcome is Outcome.TRUNCATED and session is not None and exchange.answered_by is not None:
+            self._shunned.add(session, exchange.answered_by.endpoint)
+        usage = exchange.usage
+        self._events.publish(
+            ExchangeSettled(
+                id=exchange.id,
+                at=self._clock.monotonic(),
+                started=exchange.started,
+                method=exchange.request.method,
+                path=exchange.request.path,
+                outcome=exchange.outcome,
+                status=exchange.status,
+                endpoint=exchange.endpoint,
+                attempts=exchange.attempts,
+                model=exchange.facts.model,
+                model_sent=exchange.model_sent,
+                input_tokens=usage.input_tokens if usage else None,
+                output_tokens=usage.output_tokens if usage else None,
+                violations=exchange.violations,
+                fault=exchange.fault,
+            )
+        )

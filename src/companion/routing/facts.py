@@ -1,0 +1,55 @@
+"""Facts: what is known about a request before anybody is asked to answer it. Frozen, and cheap to make."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from companion.net.h1 import Headers, header
+from companion.protocol.request import RequestHead, is_compaction
+
+_CLAUDE_CODE: Final = re.compile(rb"claude-cli/(\d+)\.(\d+)\.(\d+)")
+RESUMES_SINCE: Final = (2, 1, 281)
+
+
+class Client(StrEnum):
+    """Who asks, as far as it matters for what can be done after the first byte (client.md §2.2)."""
+
+    RESUMING = "Claude Code that resumes a cut by itself"
+    OLDER = "Claude Code before 2.1.281"
+    OTHER = "any other client"
+
+    @classmethod
+    def of(cls, headers: Headers) -> "Client":
+        found = _CLAUDE_CODE.match(header(headers, b"user-agent") or b"")
+        if found is None:
+            return cls.OTHER
+        return cls.RESUMING if tuple(map(int, found.groups())) >= RESUMES_SINCE else cls.OLDER
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One request as the rules see it.
+
+    `session` is `x-claude-code-session-id`, or what metadata.user_id says; `whole_text_only` marks a compaction, a
+    structured answer or a request without tools: an artificially closed half of an answer would be taken for all of it.
+    """
+
+    client: Client
+    model: str | None = None
+    stream: bool = False
+    session: str | None = None
+    whole_text_only: bool = False
+
+
+def describe(headers: Headers, body: bytes, head: RequestHead) -> Facts:
+    """Facts of a Messages request."""
+    client = Client.of(headers)
+    told = header(headers, b"x-claude-code-session-id")
+    return Facts(
+        client=client,
+        model=head.model,
+        stream=head.stream,
+        session=told.decode("latin-1") if told else head.session,
+        whole_text_only=client is Client.OLDER and (not head.tools or head.structured or is_compaction(body)),
+    )

@@ -1,0 +1,147 @@
+"""From the client's request to what one candidate is sent: URL, headers, credential, model, body edits.
+
+The body is the client's own bytes; where a rule changes a field, only that field is spliced. What is never passed on:
+the client's credentials (unless `passthrough`), cookies, what concerns one connection only, and our own headers.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from fnmatch import translate
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from companion.config.models import AuthSettings, EndpointSettings, ModelSettings
+from companion.net.h1 import HOP_BY_HOP, Headers
+from companion.protocol.spans import splice
+from companion.upstream.transport import Outgoing
+
+_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+_NEVER: Final = HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"accept-encoding",
+    b"cookie",
+    b"expect",
+    b"origin",
+    b"referer",
+    b"x-request-id",
+    b"forwarded",
+    b"via",
+}
+_NEVER_PREFIXES: Final = (b"x-companion-", b"x-forwarded-", b"sec-", b"proxy-")
+_TAIL: Final = re.compile(r"(/v1(/messages)?)?/*$")
+_VERSION: Final = (b"anthropic-version", b"2023-06-01")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the client asked, as far as an upstream is to hear it. `path` begins with `/v1/`."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes
+    model: str | None = None
+    stream: bool = False
+
+    def about(self, model: str, *, stream: bool) -> "Question":
+        """The same question, once its body has been read."""
+        return replace(self, model=model, stream=stream)
+
+
+@lru_cache(maxsize=256)
+def base_of(url: str) -> tuple[str, bytes]:
+    """A base URL's path and query: with or without `/`, `/v1` or `/v1/messages` at its end it means the same."""
+    parts = urlsplit(url)
+    path = _TAIL.sub("", parts.path)
+    return path, parts.query.encode()
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+def model_for(models: ModelSettings, asked: str | None) -> str | None:
+    """The name that this endpoint is to hear: the first rewrite rule that matches, else `default`, else as asked."""
+    if asked is None:
+        return None
+    for rule in models.rewrite:
+        if _glob(rule.from_).match(asked):
+            return rule.to
+    return models.default or asked
+
+
+def prepare(question: Question, settings: EndpointSettings, credential: str | None) -> tuple[Outgoing, str | None]:
+    """The request for one candidate, and the model name in it."""
+    model = model_for(settings.models, question.model)
+    base, base_query = base_of(settings.url)
+    query = b"&".join(part for part in (base_query, question.query) if part)
+    body = _body(question, settings, model)
+    headers = _headers(question, settings, credential)
+    target = (base + question.path).encode("latin-1") + (b"?" + query if query else b"")
+    return Outgoing(question.method.encode(), target, tuple(headers), body), model
+
+
+def _body(question: Question, settings: EndpointSettings, model: str | None) -> tuple[bytes, ...]:
+    if not question.body:
+        return ()
+    edits: dict[str, bytes | None] = _edits(settings) if question.model is not None else {}
+    if model is not None and model != question.model:
+        edits["model"] = msgspec.json.encode(model)
+    return splice(question.body, edits) if edits else (question.body,)
+
+
+def _edits(settings: EndpointSettings) -> dict[str, bytes | None]:
+    edits: dict[str, bytes | None] = dict.fromkeys(settings.body.remove)
+    edits.update({key: msgspec.json.encode(value) for key, value in settings.body.set.items()})
+    return edits
+
+
+def _headers(question: Question, settings: EndpointSettings, credential: str | None) -> Headers:
+    passthrough = settings.auth.type == "passthrough"
+    dropped = {name.lower().encode() for name in settings.headers.remove}
+    dropped |= {name.lower().encode() for name in settings.headers.set}
+    dropped |= _named_by_connection(question.headers)
+    headers: Headers = [(b"host", _authority(settings.url))]
+    versioned = False
+    for name, value in question.headers:
+        if name in _NEVER or name in dropped or name.startswith(_NEVER_PREFIXES):
+            continue
+        if name in _CREDENTIALS and not passthrough:
+            continue
+        versioned = versioned or name == b"anthropic-version"
+        headers.append((name, value))
+    if not versioned and _VERSION[0] not in dropped:
+        headers.append(_VERSION)
+    headers.append((b"accept-encoding", b"identity" if question.stream else b"gzip, deflate"))
+    headers += _credential(settings.auth, credential)
+    headers += [(name.encode(), value.encode()) for name, value in settings.headers.set.items()]
+    return headers
+
+
+def _named_by_connection(headers: Headers) -> set[bytes]:
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection":
+            named.update(part.strip().lower() for part in value.split(b","))
+    return named
+
+
+def _credential(auth: AuthSettings, credential: str | None) -> Headers:
+    if credential is None:
+        return []
+    if auth.type == "api_key":
+        return [(b"x-api-key", credential.encode())]
+    if auth.type == "auth_token":
+        return [(b"authorization", b"Bearer " + credential.encode())]
+    return []
+
+
+@lru_cache(maxsize=256)
+def _authority(url: str) -> bytes:
+    return urlsplit(url).netloc.rpartition("@")[2].encode("idna" if not url.isascii() else "ascii")

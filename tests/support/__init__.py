@@ -1,0 +1,1 @@
+"""What tests share: a plain HTTP client that tells how an answer ended, and a running proxy."""
