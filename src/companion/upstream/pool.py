@@ -1,0 +1,183 @@
+"""The connections to one origin: how many at most, which one next, and how long an idle one may stay.
+
+The one that was used last is used next, so that the others grow old and go. Whoever finds all in use waits in line, no
+longer than the `connect` limit. A slot is a connection or a dial under way; a slot that is granted is counted before
+its waiter wakes up, so that nobody else can take it, and given back if the waiter has gone.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from companion.clock import Clock
+from companion.config.models import PoolSettings, Timeouts
+from companion.errors import Fault, Kind, Party, Phase, UpstreamError
+from companion.net.alarm import Alarm
+from companion.upstream.connection import Connection
+
+Dial = Callable[[Timeouts], Awaitable[Connection]]
+
+# What a waiter is woken with: a connection, or a slot to dial in.
+_Turn = asyncio.Future[Connection | None]
+
+
+class Pool:
+    """Keeps connections that `dial` makes. `peer` is the origin's name in messages."""
+
+    def __init__(self, settings: PoolSettings, dial: Dial, clock: Clock, peer: str) -> None:
+        self._settings: Final = settings
+        self._dial = dial
+        self._clock = clock
+        self._peer = peer
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._dialing = 0
+        self._waiting: deque[_Turn] = deque()
+        self._alarm = Alarm(clock, self._oldest, self._expire)
+        self._retired = False
+        self._closed = False
+
+    @property
+    def slots(self) -> int:
+        """Connections, busy or idle, and dials under way."""
+        return len(self._open) + self._dialing
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._idle)
+
+    async def take(self, timeouts: Timeouts, *, fresh: bool = False) -> Connection:
+        """A connection for one request, new if `fresh`. Raises UpstreamError: what dialling raises, and BUSY."""
+        while True:
+            if self._closed:
+                raise self._closing()
+            if fresh:
+                self._make_room()
+            elif self._idle:
+                return self._idle.pop()
+            if self.slots < self._settings.max_connections:
+                self._dialing += 1
+                break
+            connection = await self._turn(timeouts.connect)
+            if connection is None:
+                break
+            if not connection.closed:
+                if not fresh:
+                    return connection
+                self._dialing += 1
+                connection.abort()
+                break
+        return await self._connect(timeouts)
+
+    def freed(self, connection: Connection) -> None:
+        """A connection's request is done and it can take another."""
+        if self._retired:
+            connection.abort()
+            return
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        connection.freed_at = self._clock.monotonic()
+        self._idle.append(connection)
+        self._alarm.arm(connection.freed_at + self._settings.idle)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is closed: its slot goes to whoever waits."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._grant()
+
+    def retire(self) -> None:
+        """Idle connections close now, busy ones when they are done."""
+        self._retired = True
+        self._alarm.cancel()
+        for connection in tuple(self._idle):
+            connection.abort()
+
+    async def close(self) -> None:
+        """Close everything; requests under way fail with CANCELLED."""
+        self._closed = True
+        self.retire()
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(self._closing())
+        for connection in tuple(self._open):
+            connection.fail(Kind.CANCELLED, f"the connection to {self._peer} was closed by us", Party.OURS)
+        # The event loop closes sockets in its next round.
+        await asyncio.sleep(0)
+
+    # === slots
+
+    def _make_room(self) -> None:
+        if self._idle and self.slots >= self._settings.max_connections:
+            self._idle[0].abort()
+
+    async def _turn(self, limit: float) -> Connection | None:
+        turn: _Turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(limit):
+                return await turn
+        except TimeoutError:
+            self._pass_on(turn)
+            count = self._settings.max_connections
+            raise self._fault(Kind.BUSY, f"all {count} connections to {self._peer} are in use") from None
+        except BaseException:
+            self._pass_on(turn)
+            raise
+
+    def _pass_on(self, turn: _Turn) -> None:
+        """Its waiter has gone; what it was given in the meantime is somebody else's."""
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+        elif not turn.cancelled() and turn.exception() is None:
+            connection = turn.result()
+            if connection is None:
+                self._dialing -= 1
+                self._grant()
+            elif not connection.closed:
+                self.freed(connection)
+
+    def _grant(self) -> None:
+        while self._waiting and self.slots < self._settings.max_connections:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._dialing += 1
+                turn.set_result(None)
+
+    async def _connect(self, timeouts: Timeouts) -> Connection:
+        """Dial in a slot that is counted already."""
+        try:
+            connection = await self._dial(timeouts)
+        except BaseException:
+            self._dialing -= 1
+            self._grant()
+            raise
+        self._dialing -= 1
+        self._open.add(connection)
+        if self._closed:
+            connection.abort()
+            raise self._closing()
+        return connection
+
+    def _fault(self, kind: Kind, message: str) -> UpstreamError:
+        return UpstreamError(Fault(Party.OURS, Phase.CONNECT, kind, message))
+
+    def _closing(self) -> UpstreamError:
+        return self._fault(Kind.CANCELLED, f"the connections to {self._peer} are closed")
+
+    # === age
+
+    def _oldest(self) -> float:
+        return self._idle[0].freed_at + self._settings.idle if self._idle else math.inf
+
+    def _expire(self) -> None:
+        self._idle[0].abort()
+        self._alarm.arm(self._oldest())

@@ -1,0 +1,109 @@
+"""Our HTTP/1.1 client: one origin, one pool, one way to fail.
+
+`send` takes a connection, writes the request's own bytes, and gives back a Response once its head is here. Every
+failure is an UpstreamError whose Fault says in which phase it happened. A connection that was used before may have died
+without our knowing: if it dies before a byte of the answer, the request goes out once more, on a fresh one.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from companion.clock import Clock
+from companion.config.models import PoolSettings, Timeouts
+from companion.errors import Fault, Kind, Party, Phase, UpstreamError
+from companion.net.dial import Origin, dial
+from companion.net.h1 import encode_head
+from companion.upstream.connection import Connection
+from companion.upstream.pool import Pool
+from companion.upstream.response import Response
+
+__all__ = ["Origin", "Outgoing", "Response", "Transport"]
+
+# How a message is framed is decided here, by what is really sent.
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_STALE: Final = frozenset({Kind.RESET, Kind.CLOSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it goes out. `body` is splices, in order; a `host` header is added where none is given."""
+
+    method: bytes
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: tuple[bytes, ...] = ()
+
+
+class Transport:
+    """Sends requests to one origin. `tls` gives the context for https; it is called in a thread, when first needed."""
+
+    def __init__(self, origin: Origin, pool: PoolSettings, tls: Callable[[], ssl.SSLContext], clock: Clock) -> None:
+        self.origin: Final = origin
+        self._tls = tls
+        self._clock = clock
+        self._context: ssl.SSLContext | None = None
+        self._host = (b"host", origin.authority.encode())
+        self._pool = Pool(pool, self._dial, clock, str(origin))
+
+    async def send(
+        self, request: Outgoing, timeouts: Timeouts, *, headers: float | None, fresh: bool = False
+    ) -> Response:
+        """Send a request and wait for the head of its answer, `headers` seconds from when it was written (None: ever).
+
+        With `fresh` it goes over a new connection. Raises UpstreamError. Cancelling closes the connection at once.
+        """
+        wire = (self._head(request), *request.body)
+        bodyless = request.method == b"HEAD"
+        connection = await self._pool.take(timeouts, fresh=fresh)
+        try:
+            return await connection.ask(wire, bodyless=bodyless, write=timeouts.write, headers=headers)
+        except UpstreamError as error:
+            if not connection.used or connection.heard or error.fault.kind not in _STALE:
+                raise
+        connection = await self._pool.take(timeouts, fresh=True)
+        return await connection.ask(wire, bodyless=bodyless, write=timeouts.write, headers=headers)
+
+    def retire(self) -> None:
+        """Idle connections close now, busy ones when they are done; new sends still work, once each."""
+        self._pool.retire()
+
+    async def aclose(self) -> None:
+        """Close all connections; what is under way fails with CANCELLED, and so does what is sent later."""
+        await self._pool.close()
+
+    def _head(self, request: Outgoing) -> bytes:
+        fields, hosted = [], False
+        for field in request.headers:
+            name = field[0].lower()
+            if name not in _FRAMING:
+                fields.append(field)
+                hosted = hosted or name == b"host"
+        if not hosted:
+            fields.insert(0, self._host)
+        if request.body or request.method not in {b"GET", b"HEAD"}:
+            fields.append((b"content-length", b"%d" % sum(map(len, request.body))))
+        try:
+            return encode_head(b"%b %b HTTP/1.1" % (request.method, request.target), fields)
+        except ValueError as error:
+            raise UpstreamError(Fault(Party.OURS, Phase.WRITE, Kind.INTERNAL, str(error))) from None
+
+    async def _dial(self, timeouts: Timeouts) -> Connection:
+        return await dial(
+            self.origin,
+            lambda: Connection(self._pool, self._clock, str(self.origin)),
+            connect=timeouts.connect,
+            tls=timeouts.tls,
+            context=await self._trust() if self.origin.scheme == "https" else None,
+        )
+
+    async def _trust(self) -> ssl.SSLContext:
+        if self._context is None:
+            try:
+                self._context = await asyncio.get_running_loop().run_in_executor(None, self._tls)
+            except OSError as error:
+                message = f"the trusted certificates cannot be read: {error.strerror or error}"
+                raise UpstreamError(Fault(Party.OURS, Phase.TLS, Kind.TLS, message)) from None
+        return self._context
