@@ -1,0 +1,137 @@
+"""The benchmark itself: that it measures, checks what it measures, and refuses what would make its figures lies.
+
+No test here looks at a time.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from bench.machine import BenchError, cpu_seconds, family, refuse_busy_port, resident_megabytes, usable
+from bench.report import Line, Round, table
+from bench.rows import ROWS, Sample
+from bench.traffic import Answers, request
+
+SO_REUSEPORT = 15  # on Linux; `socket` has it only there
+ROOT = Path(__file__).parent.parent
+
+needs_linux = pytest.mark.skipif(not usable(), reason="the benchmark needs Linux and two cores")
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator is compiled by cc")
+
+
+def two_free_ports() -> int:
+    """A port that is free together with the next one."""
+    while True:
+        with closing(socket.socket()) as first, closing(socket.socket()) as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def bench(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "bench", "--alone", "--rounds", "1", "--seconds", "0.2", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+def line(row_name: str, *rounds: dict[str, float]) -> Line:
+    row = next(row for row in ROWS if row.name == row_name)
+    taken: list[Round] = [{peer: Sample(value) for peer, value in one.items()} for one in rounds]
+    return Line(row, taken)
+
+
+@needs_linux
+@needs_compiler
+def test_a_tiny_round_gives_rows_and_no_errors(tmp_path):
+    output = tmp_path / "result.json"
+    done = bench("--rows", "paced", "small", "large", "--port", two_free_ports(), "--output", output)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(output.read_text())["rows"]
+    assert set(rows) == {"paced", "small", "large"}
+    for row in rows.values():
+        assert row["rounds"][0]["companion"]["proxy_cpu_s"] > 0
+        assert row["rounds"][0]["companion"]["answers"] > 0
+
+
+@needs_linux
+def test_a_busy_port_is_refused_and_its_holder_named():
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        done = bench("--port", taken.getsockname()[1])
+    assert done.returncode == 2
+    assert f"process {os.getpid()}" in done.stderr
+
+
+@needs_linux
+def test_a_port_shared_by_reuseport_is_busy_too():
+    with closing(socket.socket()) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(BenchError) as refused:
+            refuse_busy_port(taken.getsockname()[1])
+    assert refused.value.code == 2
+
+
+@needs_linux
+def test_the_time_and_memory_of_children_count():
+    child = "sum(range(10**6)); print(flush=True); input()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    command = [sys.executable, "-c", parent]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        first, second = family(process.pid)
+        assert first == process.pid
+        assert cpu_seconds(first) > cpu_seconds(second) > 0
+        assert resident_megabytes(first) > resident_megabytes(second) > 0
+        process.communicate(b"\n")
+
+
+def test_a_ratio_is_the_median_of_the_rounds_own_ratios():
+    rounds = {"nginx": 10.0, "companion": 15.0}, {"nginx": 40.0, "companion": 64.0}, {"nginx": 10.0, "companion": 30.0}
+    assert line("paced", *rounds).ratio("companion") == 1.6
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict", "done"), [(17.0, "OK", True), (21.6, "MISS by 20%", True), (24.0, "MISS by 33%", False)]
+)
+def test_only_a_miss_of_more_than_a_quarter_fails(ours, verdict, done):
+    judged = line("paced", {"nginx": 10.0, "companion": ours})
+    assert (judged.verdict, judged.done) == (verdict, done)
+
+
+def test_an_absolute_bar_needs_no_nginx():
+    assert line("start", {"companion": 0.5}).verdict == "OK"
+    assert line("paced", {"companion": 0.5}).verdict == ""
+
+
+def test_the_table_has_a_line_for_each_row():
+    drawn = table([line("paced", {"nginx": 10.0, "companion": 15.0}), line("start", {"nginx": 0.01, "companion": 2.0})])
+    assert "15 (1.50 x)" in drawn
+    assert "MISS by 186%" in drawn
+    assert len({len(row) for row in drawn.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("size", [2048, 153_600])
+def test_a_request_is_valid_and_exactly_as_long_as_asked(size):
+    head, _, body = request(size, stream=True, tokens=7).partition(b"\r\n\r\n")
+    assert len(body) == size
+    assert f"content-length: {size}".encode() in head
+    question = json.loads(body)
+    assert (question["stream"], question["max_tokens"]) == (True, 7)
+
+
+def test_the_streams_events_are_those_that_are_expected():
+    answers = Answers()
+    assert answers.stream(9).count(b"event: content_block_delta") == 9
+    assert answers.stream(9).count(b"\n\n") == 15
+    assert json.loads(answers.whole)["stop_reason"] == "end_turn"
