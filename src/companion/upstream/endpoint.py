@@ -1,0 +1,221 @@
+"""The endpoints that there are: candidates to plan with, tries to make, and what stays when the configuration changes.
+
+State hangs on an endpoint's id and on what it is about: circuits and rate-limit clocks on url and credential, slots on
+the url, connections on url, credentials, pool settings and trusted CA. While that is the same, a new configuration
+changes nothing of it. Once it differs, state begins anew, and the old ends with the last try that uses it.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, TypeVar
+
+from companion.clock import Clock
+from companion.config.file import Loaded
+from companion.config.models import EndpointSettings, Settings, Timeouts
+from companion.config.secrets import Credential
+from companion.errors import Fault, Kind, Party, Phase, UpstreamError
+from companion.events import Events
+from companion.net.tls import TlsContext
+from companion.upstream.circuit import Policy
+from companion.upstream.health import Health
+from companion.upstream.limits import RetryBudget, Slots
+from companion.upstream.prepare import model_for
+from companion.upstream.transport import Origin, Transport
+from companion.upstream.views import CandidateKey, CandidateView
+
+_PASSTHROUGH: Final = "passthrough"
+_V = TypeVar("_V")
+
+
+class Try:
+    """One try against one candidate: it may hold a slot and half-open permits, until it is settled."""
+
+    __slots__ = ("_began", "_health", "_model", "_settled", "_slots")
+
+    def __init__(self, health: Health, began: float, model: str | None, slots: Slots | None) -> None:
+        self._health = health
+        self._began = began
+        self._model = model
+        self._slots = slots
+        self._settled = False
+        health.begin(self, model)
+
+    def proved(self) -> None:
+        """The gate has opened: a half-open circuit may let the next try through while this one streams."""
+        self._health.release(self, self._model)
+
+    def settle(self, fault: Fault | None, *, count: bool = True) -> None:
+        """It is over: answered in full (None), or by this fault. Only the first call does anything.
+
+        With `count=False` slot and permits are freed and nothing is learnt from it.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        if self._slots is not None:
+            self._slots.free()
+        self._health.release(self, self._model)
+        if not count:
+            return
+        if fault is None:
+            self._health.succeeded(self._began, self._model)
+        else:
+            self._health.failed(self._began, fault, self._model)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One (endpoint, credential) as configured. `calm` is its view while there is nothing to say about its health."""
+
+    key: CandidateKey
+    settings: EndpointSettings = field(repr=False)
+    timeouts: Timeouts = field(repr=False)
+    credential: str | None = field(repr=False)
+    transport: Transport = field(repr=False)
+    calm: CandidateView
+    _health: Health = field(repr=False)
+    _slots: Slots = field(repr=False)
+    _clock: Clock = field(repr=False)
+
+    @property
+    def passthrough(self) -> bool:
+        """The credential is the client's own."""
+        return self.settings.auth.type == _PASSTHROUGH
+
+    def follow(self, policy: Policy) -> None:
+        """Make what was kept from before follow this configuration."""
+        self._slots.limit = self.settings.limits.concurrency
+        self._health.key = self.key
+        self._health.follow(policy)
+
+    def seen(self, model: str | None) -> CandidateView:
+        """How it stands for `model`, the name that the client asked for."""
+        if not self._health.uneasy:
+            return self.calm
+        return self._health.seen(self.calm, model_for(self.settings.models, model))
+
+    def begin(self, model: str | None, *, slot: bool = True) -> Try:
+        """A try for `model`, the name that the client asked for. With `slot=False` it takes none of limits.concurrency.
+
+        Raises UpstreamError: BUSY when no slot is free, UNRESOLVED when there is nothing to try it with.
+        """
+        if self.calm.unusable is not None:
+            raise UpstreamError(Fault(Party.OURS, Phase.CONNECT, Kind.UNRESOLVED, self.calm.unusable))
+        if slot and not self._slots.take():
+            message = f"{self._slots.used} of {self._slots.limit} slots are in use (limits.concurrency)"
+            raise UpstreamError(Fault(Party.OURS, Phase.CONNECT, Kind.BUSY, message))
+        sent = model_for(self.settings.models, model)
+        return Try(self._health, self._clock.monotonic(), sent, self._slots if slot else None)
+
+
+@dataclass(slots=True)
+class _Stock:
+    """What one configuration needs, by what it depends on."""
+
+    candidates: dict[CandidateKey, Candidate] = field(default_factory=dict)
+    tls: dict[Hashable, TlsContext] = field(default_factory=dict)
+    transports: dict[Hashable, Transport] = field(default_factory=dict)
+    slots: dict[Hashable, Slots] = field(default_factory=dict)
+    healths: dict[Hashable, Health] = field(default_factory=dict)
+
+
+class Endpoints:
+    """The registry. `budget` is for repeated tries on the same endpoint, whichever it is."""
+
+    def __init__(self, clock: Clock, events: Events) -> None:
+        self.budget = RetryBudget(clock)
+        self._clock = clock
+        self._events = events
+        self._stock = _Stock()
+
+    def apply(self, loaded: Loaded) -> None:
+        """Take over a configuration: what it leaves as it was keeps its state, and tries in flight end as they may.
+
+        Whatever this raises, the configuration before it is still in force.
+        """
+        old, new = self._stock, _Stock()
+        for index, settings in enumerate(loaded.settings.endpoints):
+            self._add(new, index, settings, loaded)
+        self._stock = new
+        policy = Policy.of(loaded.settings.health)
+        for candidate in new.candidates.values():
+            candidate.follow(policy)
+        for key in old.transports.keys() - new.transports.keys():
+            old.transports[key].retire()
+        for key in old.healths.keys() - new.healths.keys():
+            old.healths[key].live = False
+
+    def views(self, model: str | None = None) -> tuple[CandidateView, ...]:
+        """Every candidate as it stands for `model`, the name that the client asked for; in the file's order."""
+        return tuple(candidate.seen(model) for candidate in self._stock.candidates.values())
+
+    def candidate(self, key: CandidateKey) -> Candidate:
+        """Raises KeyError when the configuration has it no more."""
+        return self._stock.candidates[key]
+
+    def passthrough(self, key: CandidateKey) -> bool:
+        """Whether it is the client's own credential that is used there. False when it is there no more."""
+        candidate = self._stock.candidates.get(key)
+        return candidate is not None and candidate.passthrough
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for transport in self._stock.transports.values():
+            await transport.aclose()
+
+    def _add(self, new: _Stock, index: int, settings: EndpointSettings, loaded: Loaded) -> None:
+        old, id = self._stock, settings.id
+        credentials = loaded.credentials[id]
+        digests = tuple(_digest(settings, credential) for credential in credentials)
+        transport = _kept(old.transports, new.transports, *self._transport(new, settings, loaded.settings, digests))
+        slots = _kept(old.slots, new.slots, (id, settings.url), lambda: Slots(settings.limits.concurrency))
+        for number, (credential, digest) in enumerate(zip(credentials, digests, strict=True)):
+            key = CandidateKey(id, number)
+            new.candidates[key] = Candidate(
+                key=key,
+                settings=settings,
+                timeouts=loaded.settings.timeouts_of(settings),
+                credential=credential.value,
+                transport=transport,
+                calm=_calm(key, index, settings, credential),
+                _health=_kept(old.healths, new.healths, (id, digest), self._health(key, settings, loaded.settings)),
+                _slots=slots,
+                _clock=self._clock,
+            )
+
+    def _transport(
+        self, new: _Stock, endpoint: EndpointSettings, settings: Settings, digests: tuple[str, ...]
+    ) -> tuple[Hashable, Callable[[], Transport]]:
+        pool, ca = settings.pool_of(endpoint), settings.defaults.ca
+        tls = _kept(self._stock.tls, new.tls, ca, lambda: TlsContext(ca))
+        return (endpoint.id, digests, pool, ca), lambda: Transport(Origin.of(endpoint.url), pool, tls, self._clock)
+
+    def _health(self, key: CandidateKey, endpoint: EndpointSettings, settings: Settings) -> Callable[[], Health]:
+        owned = endpoint.auth.type != _PASSTHROUGH
+        return lambda: Health(key, Policy.of(settings.health), self._clock, self._events, owned=owned)
+
+
+def _kept(old: Mapping[Hashable, _V], new: dict[Hashable, _V], key: Hashable, make: Callable[[], _V]) -> _V:
+    """What the old configuration has under this key, else a new one; either way the new configuration has it now."""
+    if key not in new:
+        new[key] = old[key] if key in old else make()
+    return new[key]
+
+
+def _digest(settings: EndpointSettings, credential: Credential) -> str:
+    """What a candidate is about, without holding its secret."""
+    about = "\0".join((settings.url, settings.auth.type, credential.value or ""))
+    return sha256(about.encode()).hexdigest()
+
+
+def _calm(key: CandidateKey, index: int, settings: EndpointSettings, credential: Credential) -> CandidateView:
+    return CandidateView(
+        key=key,
+        name=settings.name,
+        index=index,
+        priority=settings.priority,
+        weight=settings.weight,
+        labels=frozenset(settings.labels),
+        unusable=credential.problem if settings.enabled else "disabled",
+    )
