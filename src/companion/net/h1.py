@@ -1,4 +1,4 @@
-"""HTTP/1.1 framing for both sides of the proxy: parsing by llhttp (httptools), and the limits that llhttp does not have.
+"""HTTP/1.1 framing for both sides of the proxy: parsing by llhttp (httptools), and the limits that llhttp has not.
 
 llhttp refuses what smuggling needs (two lengths, length and chunked, folded headers, bare line feeds). It has no idea
 of size: a header that never ends is collected for ever. MessageReader therefore counts what it feeds: a head may take
@@ -60,16 +60,16 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
 class MessageReader:
     """Feeds llhttp within bounds; a subclass says what happens with a head, a piece of body, and a message's end.
 
-    Header names arrive in lower case in `headers`; trailers are counted and dropped. `feed` raises FramingError, after
-    which the connection is unusable.
+    Header names arrive in lower case in `headers`, values without blanks around them; trailers are counted and
+    dropped. `feed` raises FramingError, after which the connection is unusable.
     """
 
-    def __init__(self, parser: "type[httptools.HttpRequestParser] | type[httptools.HttpResponseParser]") -> None:
+    def __init__(self, parser: "type[httptools.HttpRequestParser | httptools.HttpResponseParser]") -> None:
         self.parser: Any = parser(self)
         self.headers: Headers = []
         self.in_head = True
+        self._fields: Headers = []
         self._quiet = 0
-        self._fields = 0
 
     def head_received(self) -> None:
         """`headers` is complete; what the first line says is in `parser`."""
@@ -80,7 +80,7 @@ class MessageReader:
     def message_received(self) -> None:
         """The message is over. (A body that ends with the connection has no such moment.)"""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take bytes from the peer and call back for what comes out of them."""
         start = 0
         while start < len(data):
@@ -106,19 +106,18 @@ class MessageReader:
     # === called by llhttp
 
     def on_message_begin(self) -> None:
-        self.headers = []
+        self.headers = self._fields = []
         self.in_head = True
-        self._fields = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields += 1
-        if self._fields > MAX_FIELDS:
+        fields = self._fields
+        if len(fields) >= MAX_FIELDS:
             raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
-        if self.in_head:
-            self.headers.append((name.lower(), value))
+        fields.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
         self.in_head = False
+        self._fields = []
         self._quiet = 0
         self.head_received()
 

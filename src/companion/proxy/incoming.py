@@ -1,0 +1,104 @@
+"""Requests on their way in: bytes of one connection become whole requests, or the reason why not.
+
+Every bound is kept while the bytes come, not afterwards: the head is judged before the body is read, and a body that
+grows too large is refused with the byte that is too many.
+"""
+
+import io
+
+import httptools
+
+from companion.config.models import ServerSettings
+from companion.net.h1 import FramingError, MessageReader
+from companion.proxy.admission import Admitted, admit, too_large
+from companion.proxy.port import Request
+from companion.proxy.refused import malformed
+from companion.proxy.shared import Shared
+
+
+class RequestReader(MessageReader):
+    """Reads the requests of one connection. A subclass takes them by `request_received`.
+
+    `receiving` is True from a request's first byte to its last; `size` counts the bytes of body so far, and `head` is
+    what was admitted, once it was.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(httptools.HttpRequestParser)
+        self.shared = shared
+        self.peer = ""
+        self.receiving = False
+        self.head: Admitted | None = None
+        self.size = 0
+        self._url = b""
+        self._settings: ServerSettings
+        self._first = b""
+        self._more: io.BytesIO | None = None
+
+    @property
+    def missing(self) -> int:
+        """How many bytes of body are known to be still to come."""
+        return (self.head.length or 0) - self.size if self.head is not None else 0
+
+    def head_admitted(self, head: Admitted) -> None:
+        """The head may pass; its body comes next. May raise Refused."""
+
+    def request_received(self, request: Request, head: Admitted) -> None:
+        """A request is whole."""
+
+    def give_up(self) -> None:
+        """The request that is coming in will not be read to its end: its bytes are out of memory."""
+        self.shared.give_back(self.size)
+        self._begin()
+        self.receiving = False
+
+    # === called by MessageReader
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin()
+        self.receiving = True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def head_received(self) -> None:
+        parser = self.parser
+        method: str = parser.get_method().decode()
+        self._settings = settings = self.shared.settings()
+        head = admit(method, self._url, parser.get_http_version(), self.headers, settings)
+        if parser.should_upgrade():
+            raise malformed("an upgrade of the protocol is not offered")
+        self.shared.check_room(head.length or 0)
+        self.head = head
+        self.head_admitted(head)
+
+    def body_received(self, data: bytes) -> None:
+        if self.size + len(data) > self._settings.max_body:
+            raise too_large(self._settings)
+        self.shared.take(len(data))
+        if not self.size:
+            self._first = data
+        else:
+            if self._more is None:
+                self._more = io.BytesIO()
+                self._more.write(self._first)
+            self._more.write(data)
+        self.size += len(data)
+
+    def message_received(self) -> None:
+        head = self.head
+        if head is None:
+            raise FramingError("a message without a head")
+        body = self._first if self._more is None else self._more.getvalue()
+        now = self.shared.clock.monotonic()
+        request = Request(head.method, head.target, self.headers, body, self.peer, now, self.shared.give_back)
+        self._begin()
+        self.receiving = False
+        self.request_received(request, head)
+
+    def _begin(self) -> None:
+        self.head = None
+        self.size = 0
+        self._url = self._first = b""
+        self._more = None
