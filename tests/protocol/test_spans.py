@@ -120,6 +120,12 @@ def test_every_occurrence_of_a_duplicate_key_changes():
     assert [key for key, _ in members(data)] == ["model", "a", "model"]
 
 
+def test_a_key_is_found_however_it_is_written():
+    data = b'{"\\u006dodel":"x","a\\/b":1}'
+
+    assert b"".join(splice(data, {"model": b'"y"', "a/b": b"2"})) == b'{"\\u006dodel":"y","a\\/b":2}'
+
+
 def test_duplicates_do_not_fool_the_walk():
     data = b'{"a":[1],"b":{"x":1,"b":2},"a":{"y":[1]}}'
 
@@ -158,7 +164,7 @@ def test_nested_fields_are_set_and_their_objects_made():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"5", b'{"a":1', b'{"a" 1}', b'{"a":}', b'{"a":[1}', b"{} {}", b"{'a':1}", b"\xff"]
+    "data", [b"", b"[]", b"5", b'{"a":1', b'{"a" 1}', b'{"a":}', b'{"a":[1}', b'{"a":[1', b"{} {}", b"{'a':1}", b"\xff"]
 )
 def test_what_is_no_object_is_refused(data):
     with pytest.raises(ValueError):

@@ -117,7 +117,7 @@ def test_a_frame_of_cr_does_not_wait_for_the_next_one():
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b""])
 @pytest.mark.parametrize("sizes", [[], [1] * 40, [20, 20]])
 def test_a_frame_above_the_limit_is_refused(end, sizes):
-    data = b"data: " + b"x" * 30 + end
+    data = b"event: x\ndata: " + b"x" * 30 + end
 
     with pytest.raises(FrameTooLarge, match="more than 30 bytes"):
         decoded(data, sizes, limit=30)

@@ -13,9 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn, Union, get_args, get_origin
 import msgspec
 
 from companion.protocol.sse import Frame
-from companion.protocol.violations import ProtocolError, Violated, Violation
-
-__all__ = ["ProtocolError", "decode", "read"]
+from companion.protocol.violations import Violated, Violation
 
 
 class EventKind(StrEnum):
@@ -209,16 +207,8 @@ _STOP_REASONS: Final = {
 }
 
 
-def decode(data: bytes) -> Event:
-    """The event that the data of a frame are. Raises Violated for what no client could use."""
-    try:
-        return _decode(data)  # type: ignore[no-any-return]  # msgspec does not type unions
-    except _REFUSED:
-        return _judge(data)
-
-
 def read(frame: Frame) -> Event:
-    """As decode, but by the frame's name too, and nothing is raised: what no client could use is a Broken."""
+    """The event that a frame is. Nothing is raised: what no client could use is a Broken."""
     try:
         return _decode(frame.data)  # type: ignore[no-any-return]  # msgspec does not type unions
     except _REFUSED:
@@ -250,9 +240,7 @@ def _judge(data: bytes) -> Event:
     if data == b"[DONE]":
         return Unknown()
     try:
-        told = json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse)
-    except RecursionError:
-        raise Violated(Violation.BAD_JSON, "nested too deeply") from None
+        told = loads(data)
     except ValueError as error:
         raise Violated(Violation.BAD_JSON, str(error)) from None
     if not isinstance(told, dict):
@@ -267,6 +255,14 @@ def _judge(data: bytes) -> Event:
         return loosely(told, shape)  # type: ignore[no-any-return]  # it is what `shape` says
     except (msgspec.ValidationError, TypeError) as error:
         raise Violated(Violation.BAD_EVENT, f"{type}: {error}") from None
+
+
+def loads(data: bytes) -> Any:
+    """JSON as JavaScript reads it: invalid UTF-8 is let be, NaN is none. Raises ValueError."""
+    try:
+        return json.loads(data.decode("utf-8", "replace"), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _refuse(constant: str) -> NoReturn:

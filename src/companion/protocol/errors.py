@@ -206,15 +206,15 @@ def tidy(message: str) -> str:
     message = message[:MAX_PAGE]
     if _LOOKS_LIKE_HTML.match(message):
         title = _TITLE.search(message)
-        message = html.unescape(title[1] if title else _HIDDEN.sub(" ", message))
-    message = redact(_UNPRINTABLE.sub(" ", message).strip(), ())
+        message = html.unescape(title[1] if title else _HIDDEN.sub(" ", message[:MAX_WORDS]))
+    message = redact(_UNPRINTABLE.sub(" ", message[:MAX_WORDS]).strip(), ())
     return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
 T = TypeVar("T", str, bytes)
 
 _SECRET_SHAPES: Final = re.compile(
-    r"\b(?:sk|ak|rk|pk)-(?=[\w-]*\d)[\w-]{8,}|\bAIza[\w-]{30,}|\beyJ[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)?"
+    r"\b(?:sk|ak|rk|pk)-(?=[\w-]{0,99}\d)[\w-]{8,}|\bAIza[\w-]{30,}|\beyJ[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)?"
     r"|(?<=Bearer )[\w.~+/=-]{8,}"
 )
 

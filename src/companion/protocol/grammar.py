@@ -14,7 +14,7 @@ tool_use only when its input parses.
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -140,25 +140,38 @@ GRAMMAR: dict[tuple[State, EventKind], Row] = {
     (_ENDING, _K.END): _row(_STOPPED, "test_a_missing_message_stop_is_added", _V.MISSING_MESSAGE_STOP, Action.FINISH),
 }
 
+_LIVE: Final = (_START, _MESSAGE, _BLOCK, _ENDING)
 _EARLY: Final = (
-    _K.BLOCK_START, _K.BLOCK_DELTA, _K.BLOCK_STOP, _K.INTERIM_DELTA, _K.MESSAGE_DELTA, _K.MESSAGE_STOP,
-)  # fmt: skip
-for _kind in _EARLY:
-    _test = f"test_nothing_comes_before_message_start[{_kind}]"
-    GRAMMAR[_START, _kind] = _row(_START, _test, _V.NO_MESSAGE_START, Action.FAULT)
-for _kind in (_K.MESSAGE_START, *_EARLY, _K.ERROR, _K.BROKEN, _K.UNUSABLE):
-    _test = f"test_nothing_counts_after_message_stop[{_kind}]"
-    GRAMMAR[_STOPPED, _kind] = _row(_STOPPED, _test, _V.CONTENT_AFTER_STOP, Action.DROP)
-for _state in State:
-    GRAMMAR[_state, _K.PING] = _row(_state, f"test_pings_pass[{_state}]")
-    GRAMMAR[_state, _K.UNKNOWN] = _row(_state, f"test_unknown_events_pass[{_state}]")
-    if _state is not _STOPPED:
-        _test = f"test_an_error_event_is_a_fault_in_every_mode[{_state}]"
-        GRAMMAR[_state, _K.ERROR] = _row(_state, _test, _V.ERROR_EVENT, Action.FAIL)
-        _test = f"test_data_that_is_not_json_is_a_fault[{_state}]"
-        GRAMMAR[_state, _K.BROKEN] = _row(_state, _test, _V.BAD_JSON, Action.FAULT)
-        _test = f"test_an_event_without_what_it_needs_is_a_fault[{_state}]"
-        GRAMMAR[_state, _K.UNUSABLE] = _row(_state, _test, _V.BAD_EVENT, Action.FAULT)
+    *(_K.BLOCK_START, _K.BLOCK_DELTA, _K.BLOCK_STOP),
+    *(_K.INTERIM_DELTA, _K.MESSAGE_DELTA, _K.MESSAGE_STOP),
+)
+_LATE: Final = (_K.MESSAGE_START, *_EARLY, _K.ERROR, _K.BROKEN, _K.UNUSABLE)
+
+
+def _everywhere(states: tuple[State, ...], kind: EventKind, test: str, *how: Any) -> dict[tuple[State, EventKind], Row]:
+    """A row for each of these states, which it does not change."""
+    return {(state, kind): _row(state, f"{test}[{state}]", *how) for state in states}
+
+
+GRAMMAR |= {
+    **{
+        (_START, kind): _row(
+            _START, f"test_nothing_comes_before_message_start[{kind}]", _V.NO_MESSAGE_START, Action.FAULT
+        )
+        for kind in _EARLY
+    },
+    **{
+        (_STOPPED, kind): _row(
+            _STOPPED, f"test_nothing_counts_after_message_stop[{kind}]", _V.CONTENT_AFTER_STOP, Action.DROP
+        )
+        for kind in _LATE
+    },
+    **_everywhere((*_LIVE, _STOPPED), _K.PING, "test_pings_pass"),
+    **_everywhere((*_LIVE, _STOPPED), _K.UNKNOWN, "test_unknown_events_pass"),
+    **_everywhere(_LIVE, _K.ERROR, "test_an_error_event_is_a_fault_in_every_mode", _V.ERROR_EVENT, Action.FAIL),
+    **_everywhere(_LIVE, _K.BROKEN, "test_data_that_is_not_json_is_a_fault", _V.BAD_JSON, Action.FAULT),
+    **_everywhere(_LIVE, _K.UNUSABLE, "test_an_event_without_what_it_needs_is_a_fault", _V.BAD_EVENT, Action.FAULT),
+}
 
 
 def unexpected(state: State) -> Row:

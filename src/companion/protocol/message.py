@@ -1,6 +1,5 @@
 """Whole answers: a Message checked as a stream is, and put right by splices that leave every other byte as it came."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Final
 import msgspec
 
 from companion.protocol import spans
-from companion.protocol.anthropic import Usage, loosely, meant
+from companion.protocol.anthropic import Usage, loads, loosely, meant
 from companion.protocol.shapes import Edits, zeros
 from companion.protocol.violations import Violated, Violation
 
@@ -88,8 +87,8 @@ def _read(body: bytes) -> _Answer:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        told = json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
+        told = loads(body)
+    except ValueError as error:
         raise Violated(Violation.BAD_JSON, str(error)) from None
     if not isinstance(told, dict):
         raise Violated(Violation.NOT_A_MESSAGE, "not a JSON object")

@@ -1,6 +1,6 @@
 """How far a message has come: what a stream's events add up to, and whether what is open may be closed."""
 
-import json
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from companion.protocol.anthropic import (
     MessageStart,
     Usage,
     is_tool,
+    loads,
     meant,
 )
 from companion.protocol.grammar import State
@@ -148,13 +149,8 @@ def is_json(text: bytes) -> bool:
     try:
         _skip(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _is_json_for_json(text)
-    return True
-
-
-def _is_json_for_json(text: bytes) -> bool:
-    try:
-        json.loads(text.decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError):
+        with suppress(ValueError):
+            loads(text)
+            return True
         return False
     return True

@@ -69,15 +69,12 @@ def _other_line(_: Progress, event: Any, frame: Frame) -> Mend | None:
     return Mend(reframe=True) if frame.event not in {None, event.line} else None
 
 
-def _usage(progress: Progress, event: Event, _: Frame) -> Mend | None:
-    match event:
-        case MessageStart(message=message):
-            lacking = zeros(message.usage, progress.usage, "input_tokens", "output_tokens")
-            return Mend({("message", "usage", name): zero for name, zero in lacking.items()}) if lacking else None
-        case MessageDelta(usage=usage):
-            lacking = zeros(usage, progress.usage, "output_tokens")
-            return Mend({("usage", name): zero for name, zero in lacking.items()}) if lacking else None
-    return None
+def _usage(progress: Progress, event: MessageStart | MessageDelta, _: Frame) -> Mend | None:
+    if isinstance(event, MessageStart):
+        lacking = zeros(event.message.usage, progress.usage, "input_tokens", "output_tokens")
+        return Mend({("message", "usage", name): zero for name, zero in lacking.items()}) if lacking else None
+    lacking = zeros(event.usage, progress.usage, "output_tokens")
+    return Mend({("usage", name): zero for name, zero in lacking.items()}) if lacking else None
 
 
 def _role(_: Progress, event: MessageStart, __: Frame) -> Mend | None:

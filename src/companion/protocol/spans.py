@@ -165,8 +165,7 @@ def _walk(data: bytes) -> list[Member]:
             raise _WalkError
         found.append(Member(key, Span(position, start, start + len(value))))
         position = start + len(value)
-    if _after(_CLOSE, data, position) != len(data):
-        raise _WalkError
+    _after(_CLOSE, data, position)
     return found
 
 

@@ -21,16 +21,15 @@ from companion.protocol.anthropic import (
     EventKind,
     MessageDelta,
     MessageStart,
-    Unknown,
     read,
 )
 from companion.protocol.grammar import GRAMMAR, Action, Row, State, unexpected
-from companion.protocol.progress import Progress, carries
+from companion.protocol.progress import Progress
 from companion.protocol.shapes import SHAPES, Edits, Mend
 from companion.protocol.sse import Frame
 from companion.protocol.violations import Cut, ProtocolError, Violated, Violation
 
-__all__ = ["Cut", "Stream", "Violated", "content_evidence", "visible_evidence"]
+__all__ = ["Cut", "Stream", "Violated"]
 
 _DELTA: Final = b"content_block_delta"
 _DELTA_LINE: Final = b"event: content_block_delta\n"
@@ -90,13 +89,11 @@ class Stream(Progress):
         out = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return data if out == data else out
 
-    def take(self, event: Event | None, raw: bytes | None) -> bytes:
+    def take(self, event: Event, raw: bytes | None) -> bytes:
         """What goes to the client for one event: `raw` itself where nothing changes, b"" where it is dropped.
 
-        `event` is None for a frame without data. `raw` is None for an event that was made here. Raises Violated.
+        `raw` is None for an event that was made here. Raises Violated.
         """
-        if event is None:
-            return raw or b""
         if raw is None:
             return self._take(event, _framed(event))
         if event.__class__ is ContentBlockDelta and raw.startswith(_DELTA_LINE) and self._is_usual(event):
@@ -292,8 +289,6 @@ def _frame(type: str, fields: bytes) -> bytes:
 
 def _framed(event: Event) -> Frame:
     """The frame of an event that has no bytes of its own."""
-    if isinstance(event, Unknown | Broken):
-        return Frame(None, b"", b"")
     data = spans.encode(event)
     return Frame(event.line, data, sse.encode(event.line.decode(), data))
 
@@ -305,23 +300,3 @@ def _detail(event: Event) -> str:
         case ErrorEvent(error=error):
             return f"{error.type}: {error.message}"
     return str(event.kind)
-
-
-# === what the gate waits for, by the event alone; Progress.content and .visible know more
-
-
-def content_evidence(event: Event) -> bool:
-    """Whether this event proves an answer: thinking that starts, a delta that is not empty, a block that stops."""
-    match event:
-        case ContentBlockStart(content_block=block):
-            return block.type == "thinking"
-        case ContentBlockDelta(delta=delta):
-            return carries(delta)
-    return isinstance(event, ContentBlockStop)
-
-
-def visible_evidence(event: Event) -> bool:
-    """Whether this event brings something other than thinking."""
-    if not isinstance(event, ContentBlockDelta):
-        return False
-    return carries(event.delta) and event.delta.type not in {"thinking_delta", "signature_delta"}
