@@ -93,6 +93,17 @@ def test_families_take_turns_and_the_systems_order_stays():
     assert interleave([*four, *six]) == [four[0], six[0], four[1], six[1], four[2]]
 
 
+async def test_after_a_dead_address_the_other_family_is_tried():
+    async def resolve(_host: str, _port: int) -> list[Address]:
+        dead, four = Address(socket.AF_INET, ("127.0.0.2", up.port)), Address(socket.AF_INET, ("127.0.0.1", up.port))
+        return [dead, four, Address(socket.AF_INET6, ("::1", other.port))]
+
+    async with Wire([]) as up, Wire([], host="::1") as other:
+        transport = await reach(Origin("http", "many.example", 80), resolve)
+        assert transport.get_extra_info("peername")[:2] == ("::1", other.port)
+        transport.abort()
+
+
 async def test_a_literal_address_needs_no_look_up():
     assert await resolve("127.0.0.1", 1) == [Address(socket.AF_INET, ("127.0.0.1", 1))]
     assert await resolve("::1", 1) == [Address(socket.AF_INET6, ("::1", 1))]

@@ -54,6 +54,15 @@ def test_no_piece_is_larger_than_the_cap_and_nothing_is_held_back(extra):
     assert max(map(len, out)) <= MAX_PIECE
 
 
+@pytest.mark.parametrize("cut", range(1025, 1045))
+def test_what_does_not_fit_into_a_piece_comes_with_the_next(cut):
+    body = zlib.compress(b"\0" * 3 * MAX_PIECE)[:cut]  # the cuts lie where a mebibyte has just come out, or is about to
+    inflating = inflater(b"deflate")
+    assert inflating is not None
+    inflating.push(body)
+    assert sum(map(len, iter(inflating.pull, b""))) == len(zlib.decompressobj().decompress(body))
+
+
 def test_a_bomb_is_refused_before_it_has_expanded():
     body = gzip.compress(b"\0" * 50_000_000)
     inflating = inflater(b"gzip")

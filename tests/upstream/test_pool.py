@@ -264,6 +264,16 @@ async def test_an_idle_connection_is_closed_when_its_time_is_over():
         assert len(up.peers) == 2
 
 
+async def test_idle_connections_are_closed_one_after_the_other():
+    async with Wire([]) as up:
+        dialled = Dialled(up, size=3, idle=0.05)
+        connections = [await dialled.take() for _ in range(3)]
+        for connection in connections:
+            dialled.pool.freed(connection)
+            await asyncio.sleep(0.01)
+        await until(lambda: dialled.pool.slots == 0)
+
+
 async def test_the_older_ones_go_first_and_use_makes_young():
     clock = FakeClock()
     async with Wire([asked, OK] * 3) as up:

@@ -28,6 +28,7 @@ from tests.upstream.wire import (
     raw,
     say,
     send,
+    settled,
     until,
 )
 
@@ -225,14 +226,17 @@ async def test_what_comes_while_idle_ends_the_connection(unasked):
 
 
 async def test_an_error_that_comes_early_stops_the_upload():
-    refusal = say("HTTP/1.1 413 Too Large", "content-length: 3", "", "big")
-    read = asyncio.Event()
-    async with Wire([head, deaf, refusal, on(read), hearing], [asked, OK]) as up, client(up) as transport:
+    refusal = say("HTTP/1.1 413 Too Large", "content-length: 3", "", "bi")
+    begun, over = asyncio.Event(), asyncio.Event()
+    script = [head, deaf, refusal, on(begun), hearing, on(over), raw(b"g")]
+    async with Wire(script, [asked, OK]) as up, client(up) as transport:
         response = await send(transport, post(b"x" * 50_000_000))
-        assert (response.status, await body_of(response)) == (413, b"big")
-        read.set()
+        assert response.status == 413
+        begun.set()
+        assert 0 < await settled(lambda: len(up.peers[0].seen)) < 50_000_000
+        over.set()
+        assert await body_of(response) == b"big"
         await up.left()
-        assert len(up.peers[0].seen) < 50_000_000
         assert await body_of(await send(transport)) == b"ok"
 
 

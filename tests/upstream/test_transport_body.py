@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from companion.clock import FakeClock
 from companion.errors import Kind, Party, Phase
 from companion.net.h1 import HIGH_WATER
 from tests.upstream.wire import (
@@ -248,6 +249,23 @@ async def test_a_pause_is_no_silence():
         response.resume()
         assert (await piping).kind is Kind.IDLE_TIMEOUT
         assert pieces == [b"a", b"b"]
+
+
+async def test_after_a_pause_the_idle_limit_begins_anew():
+    clock = FakeClock()
+    async with Wire([asked, CHUNKED, chunk(b"a")]) as up, client(up, clock=clock) as transport:
+        response = await send(transport)
+        pieces: list[bytes] = []
+        piping = asyncio.create_task(fault_of(response.pipe(pieces.append, idle=0.05)))
+        await until(lambda: pieces == [b"a"])
+        response.pause()
+        clock.advance(60)
+        response.resume()
+        clock.advance(0.04)
+        await asyncio.sleep(0.1)
+        assert not piping.done()
+        clock.advance(0.01)
+        assert (await piping).kind is Kind.IDLE_TIMEOUT
 
 
 async def test_an_end_that_comes_in_a_pause_is_told_after_it():

@@ -63,6 +63,15 @@ async def test_an_upstream_that_does_not_read_runs_into_the_write_limit():
         assert (fault.party, fault.phase, fault.kind) == (Party.UPSTREAM, Phase.WRITE, Kind.WRITE_TIMEOUT)
 
 
+async def test_a_request_that_waits_in_our_own_buffers_is_not_out():
+    async with Wire([asked, OK, head, deaf], narrow=True) as up, client(up) as transport:
+        await body_of(await send(transport))
+        sock = transport._pool._idle[0]._transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        fault = await fault_of(send(transport, post(b"x" * 60_000), limits(write=0.2)))
+        assert (fault.phase, fault.kind) == (Phase.WRITE, Kind.WRITE_TIMEOUT)
+
+
 async def test_an_upstream_that_reads_slowly_does_not_run_into_the_write_limit():
     slowly = [step for _ in range(7) for step in (deaf, after(0.1), hearing, more(4_000_000))]
     async with Wire([head, *slowly, more(2_000_000), OK]) as up, client(up) as transport:

@@ -72,20 +72,34 @@ class Peer(asyncio.Protocol):
 
 
 class Wire:
-    """The upstream. `requests` are the bytes of all requests, `peers` the connections in the order they came."""
+    """The upstream. `requests` are the bytes of all requests, `peers` the connections in the order they came.
 
-    def __init__(self, *scripts: Sequence[Step], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    A `narrow` one has a receive buffer of a few kilobytes only.
+    """
+
+    def __init__(
+        self,
+        *scripts: Sequence[Step],
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        narrow: bool = False,
+    ) -> None:
         self.scripts = scripts
         self.tls = tls
         self.host = host
+        self.narrow = narrow
         self.peers: list[Peer] = []
         self.requests: list[bytes] = []
         self.port = 0
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Peer(self), self.host, 0, ssl=self.tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+        if self.narrow:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind((self.host, 0))
+        self.port = listener.getsockname()[1]
+        self._server = await loop.create_server(lambda: Peer(self), sock=listener, ssl=self.tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -61,6 +61,7 @@ class Connection(MessageReader, asyncio.Protocol):
         self._deadline = math.inf
         # going out
         self._bursts: Iterator[Buffers] = iter(())
+        self._unsent = 0
         self._choked = False
         self._written = True
         self._progress = 0.0
@@ -156,7 +157,6 @@ class Connection(MessageReader, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._choked = False
-        self._progress = self._clock.monotonic()
         self._flush()
 
     # === going out
@@ -164,21 +164,23 @@ class Connection(MessageReader, asyncio.Protocol):
     def _send(self, request: Sequence[bytes]) -> None:
         self._phase = Phase.WRITE
         self._written = False
-        if sum(map(len, request)) <= ONE_WRITE:
-            self._bursts = iter(())
+        size = sum(map(len, request))
+        if size <= ONE_WRITE:
             self._transport.write(b"".join(request))
         else:
+            self._unsent = size
             self._bursts = bursts(request)
         self._flush()
         if not self._written:
             self._progress = self._clock.monotonic()
-            self._left = self._transport.get_write_buffer_size()
+            self._left = self._to_go()
             self._watch(self._progress + self._write_limit / 4)
 
     def _flush(self) -> None:
         while not self._choked and not self._written:
             burst = next(self._bursts, None)
             if burst is not None:
+                self._unsent -= sum(map(len, burst))
                 self._transport.writelines(burst)
             elif self._phase is Phase.WRITE:
                 self._written = True
@@ -186,6 +188,10 @@ class Connection(MessageReader, asyncio.Protocol):
                 self._watch(self._clock.monotonic() + self._headers_limit)
             else:
                 self._written = True
+
+    def _to_go(self) -> int:
+        """Bytes of the request that the network has not taken yet."""
+        return self._unsent + self._transport.get_write_buffer_size()
 
     def _stop_sending(self) -> None:
         """The answer is an error and came before the request had gone out: the rest would be for nothing."""
@@ -217,7 +223,7 @@ class Connection(MessageReader, asyncio.Protocol):
     def _late_write(self) -> None:
         """Four looks within the limit tell slow from stuck."""
         now = self._clock.monotonic()
-        left = self._transport.get_write_buffer_size()
+        left = self._to_go()
         if left < self._left:
             self._progress = now
         self._left = left
