@@ -1,7 +1,7 @@
 """The after-gate table, row by row: an answer breaks after the client has got some of it.
 
-The first endpoint cuts; what the client's connection looks like afterwards is the claim. tests/test_tables.py takes each
-row of AFTER_GATE out and checks that its test notices.
+The first endpoint cuts; what the client's connection looks like afterwards is the claim. tests/test_tables.py takes
+each row of AFTER_GATE out and checks that its test notices.
 """
 
 from pathlib import Path
@@ -93,8 +93,8 @@ async def test_nothing_yet_is_an_error_event_for_others(tmp_path: Path):
 
 @HOWS
 async def test_an_open_block_is_cut_for_claude_code(tmp_path: Path, how: Any):
-    for said, where in ((TEXT, "in_text"), (THINKING, "in_thinking"), (TOOL, "in_tool")):
-        cut_off(await broken(tmp_path, replies.cut(where, how, of=said), CLAUDE_CODE))  # type: ignore[arg-type]  # a place
+    for whole, where in ((TEXT, "in_text"), (THINKING, "in_thinking"), (TOOL, "in_tool")):
+        cut_off(await broken(tmp_path, replies.cut(where, how, of=whole), CLAUDE_CODE))  # type: ignore[arg-type]  # a place
 
 
 @HOWS

@@ -1,7 +1,7 @@
-"""The fault table, row by row: the first endpoint fails in one way, and what the client, the circuit and the ledger see.
+"""The fault table, row by row: the first endpoint fails in one way; what the client, the circuit and the ledger see.
 
-Every test drives the real proxy over real sockets. FAULTS names them; tests/test_tables.py takes each row out and checks
-that its test notices.
+Every test drives the real proxy over real sockets. FAULTS names them; tests/test_tables.py takes each row out and
+checks that its test notices.
 """
 
 import asyncio
@@ -508,9 +508,9 @@ async def test_a_client_that_leaves_hurts_nobody(tmp_path: Path):
     async with pair(tmp_path, replies.hang(), defaults={"timeouts": {"headers": "60s"}}) as (proxy, first, second):
         for number in range(4):
             asked = asyncio.create_task(message(proxy.url))
-            await until(lambda number=number: len(first.ledger) == number + 1)  # type: ignore[misc]  # bound at once
+            await until(lambda: len(first.ledger) == number + 1)  # noqa: B023  # awaited in this very round
             asked.cancel()
-            await until(lambda number=number: first.ledger[number].eof_at is not None)  # type: ignore[misc]  # bound at once
+            await until(lambda: first.ledger[number].eof_at is not None)  # noqa: B023  # as above
         await until(lambda: len(proxy.told(ExchangeSettled)) == 4)
 
         assert {settled.outcome for settled in proxy.told(ExchangeSettled)} == {"cancelled by client"}
@@ -522,7 +522,7 @@ async def test_a_client_that_leaves_hurts_nobody(tmp_path: Path):
 async def until(true: Callable[[], bool]) -> None:
     """Wait for what is about to happen, within the second that the product promises (and a noisy machine's patience)."""
     async with asyncio.timeout(5):
-        while not true():
+        while not true():  # noqa: ASYNC110  # what is waited for has no event to tell it
             await asyncio.sleep(0.005)
 
 

@@ -279,7 +279,7 @@ def test_within_a_tier_the_users_order_holds(views: Views, labels: Labels, shunn
     made = plan(views, labels, shunned)
     for earlier, later in zip(made.chosen, made.chosen[1:], strict=False):
         tiers = [
-            (entry.forced, not entry.view.labels, entry.view.key.endpoint in shunned) for entry in (earlier, later)
+            (entry.forced, entry.view.key.endpoint in shunned, not entry.view.labels) for entry in (earlier, later)
         ]
         assert tiers[0] <= tiers[1]
         if tiers[0] == tiers[1]:

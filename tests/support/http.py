@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 
@@ -63,7 +63,7 @@ class Connection:
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
-    async def __aenter__(self) -> "Connection":
+    async def __aenter__(self) -> Self:
         self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
         return self
 

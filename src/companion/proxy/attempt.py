@@ -76,7 +76,7 @@ class Attempt:
             return
         self.ended = True
         key = self.candidate.key
-        self.tried.settle(fault, count=key not in self.exchange.counted)
+        self.tried.settle(fault, count=fault is None or key not in self.exchange.counted)
         if fault is not None:
             self.exchange.counted.add(key)
         self.events.publish(

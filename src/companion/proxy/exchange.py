@@ -1,6 +1,6 @@
 """One exchange: everything that is known about one request on its way through the rooms, from receive to settle."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote
@@ -77,7 +77,7 @@ class Exchange:
     def release(self) -> None:
         """The gate has opened: nobody will be sent this request again, so its body may go."""
         self.request.release()
-        self.question = replace(self.question, body=b"")
+        self.question.body = b""
 
     def own_headers(self) -> Headers:
         """What we say about ourselves on every answer."""

@@ -65,11 +65,21 @@ class Gate:
                 raise UpstreamError(self._fault(Kind.EMPTY_BODY, "an empty body"))
             raise self._json(self._start)
         try:
+            self.held.append(self.last())
             self.held.append(self.stream.end())
         except Cut as cut:
             kind = Kind.CUT if self.stream.started else Kind.NO_MESSAGE_START
             raise UpstreamError(self._fault(kind, str(cut))) from None
         self._judge_complete()
+
+    def last(self) -> bytes:
+        """What a last event comes to that lacks its blank line. Half an event, or a wrong one, is as good as none."""
+        if not self.decoder.rest:
+            return b""
+        try:
+            return self.stream.feed(self.decoder.feed(b"\n\n"), b"")
+        except Violated:
+            return b""
 
     def _take(self, frame: Frame) -> None:
         event = read(frame)

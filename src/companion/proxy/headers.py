@@ -1,6 +1,7 @@
 """Which headers of an upstream's answer the client gets."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from companion.net.h1 import HOP_BY_HOP, Headers
@@ -20,17 +21,25 @@ _NEVER: Final = HOP_BY_HOP | {
     b"date",
 }
 _NEVER_PREFIXES: Final = (b"x-companion-", b"proxy-")
+_USUAL: Final = ([b"keep-alive"], [b"close"])
 _LIMITS: Final = (b"anthropic-ratelimit-", b"x-ratelimit-", b"ratelimit")
 
 
-def passed(headers: Iterable[tuple[bytes, bytes]], *, limits: bool) -> Headers:
+def passed(headers: Sequence[tuple[bytes, bytes]], *, limits: bool) -> Headers:
     """The end-to-end headers that pass; `limits`: with rate limits and retry-after, those of the only account."""
-    named = {part.strip().lower() for name, value in headers if name == b"connection" for part in value.split(b",")}
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in _NEVER
-        and name not in named
-        and not name.startswith(_NEVER_PREFIXES)
-        and (limits or not (name == b"retry-after" or name.startswith(_LIMITS)))
-    ]
+    kept = [field for field in headers if (_passes(field[0]) if limits else _passes_pooled(field[0]))]
+    told = [value for name, value in headers if name == b"connection"]
+    if not told or told in _USUAL:
+        return kept
+    named = {part.strip().lower() for value in told for part in value.split(b",")}
+    return [field for field in kept if field[0] not in named]
+
+
+@lru_cache(maxsize=1024)
+def _passes(name: bytes) -> bool:
+    return name not in _NEVER and not name.startswith(_NEVER_PREFIXES)
+
+
+@lru_cache(maxsize=1024)
+def _passes_pooled(name: bytes) -> bool:
+    return _passes(name) and name != b"retry-after" and not name.startswith(_LIMITS)

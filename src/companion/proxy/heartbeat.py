@@ -6,11 +6,9 @@ message_start is still withheld in the first case, failover stays invisible.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
+from companion.protocol.sse import PING
 from companion.proxy.port import Port
-
-PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
 class Heartbeat:

@@ -81,7 +81,7 @@ class Pipeline:
         if messages:
             head = RequestHead.read(request.body)
             exchange.facts = describe(request.headers, request.body, head)
-            exchange.question = exchange.question.about(head.model, stream=head.stream)
+            exchange.question.model, exchange.question.stream = head.model, head.stream
         facts = exchange.facts
         self._events.publish(
             ExchangeStarted(

@@ -25,6 +25,8 @@ from companion.upstream.transport import Response
 
 # How long an upstream may take to end the body after message_stop before its connection is given up.
 LINGER: Final = 1.0
+# Claude Code 2.1.330 loses a finished block that it reads together with the end of the connection: keep them apart.
+CUT_AFTER: Final = 0.05
 
 _EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 
@@ -92,9 +94,9 @@ class StreamSurface:
             self._finish_if_complete()
             if not self._finished:
                 await response.pipe(self._receive, idle=attempt.candidate.timeouts.idle)
-            self._end(Fault(Party.UPSTREAM, Phase.BODY, Kind.CUT, "the stream ended too early"))
+            await self._end(Fault(Party.UPSTREAM, Phase.BODY, Kind.CUT, "the stream ended too early"))
         except UpstreamError as error:
-            self._end(error.fault)
+            await self._end(error.fault)
         finally:
             self._flow.close()
             if not self._finished:
@@ -139,24 +141,25 @@ class StreamSurface:
             self._port.finish()
             self._response.detach(LINGER)
 
-    def _end(self, fault: Fault) -> None:
+    async def _end(self, fault: Fault) -> None:
         """The upstream has ended. With a stop reason told only the end is missing; else the answer is broken."""
         if self._finished:
             return
         try:
-            self._write(self._gate.stream.end())
+            self._write(self._gate.last() + self._gate.stream.end())
         except ProtocolError:
-            self._break(fault)
+            await self._break(fault)
         else:
             self._finish_if_complete()
 
-    def _break(self, fault: Fault) -> None:
+    async def _break(self, fault: Fault) -> None:
         """The upstream failed after the client had got something."""
         exchange, stream = self._exchange, self._gate.stream
         exchange.fault = fault
         how = ending(broken(stream.open, stream.finished), exchange.facts, exchange.settings.gate.after_text)
         exchange.outcome = Outcome.TRUNCATED
         if how is Ending.CUT:
+            await asyncio.sleep(self._heart.last_write + CUT_AFTER - self._loop.time())
             self._port.abort()
             return
         if how is Ending.ERROR_EVENT:

@@ -31,6 +31,7 @@ class WholeSurface:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._answer: Answer
+        self._repaired = False
 
     async def open(self, attempt: Attempt, response: Response) -> None:
         body = await response.read_all(MAX_ANSWER, idle=None)
@@ -51,6 +52,7 @@ class WholeSurface:
             status, headers = response.status, response.headers
             raise json_fault(Kind.NOT_A_MESSAGE, str(violated), status, headers, body, Phase.BODY) from None
         exchange.usage, exchange.violations = message.usage, tuple(message.violations)
+        self._repaired = message.repaired
         body = message.body
         if exchange.model_sent != exchange.facts.model and exchange.facts.model is not None:
             body = set_model(body, exchange.facts.model)
@@ -63,7 +65,7 @@ class WholeSurface:
     async def relay(self, attempt: Attempt) -> None:
         exchange, answer = self._exchange, self._answer
         exchange.release()
-        if exchange.violations and exchange.outcome is Outcome.COMPLETE:
+        if self._repaired and exchange.outcome is Outcome.COMPLETE:
             exchange.outcome = Outcome.REPAIRED
         exchange.status = answer.status
         headers = passed(answer.headers, limits=not exchange.pooled)

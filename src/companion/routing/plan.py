@@ -86,7 +86,7 @@ def _order(entry: Entry, shunned: frozenset[str]) -> tuple[bool, bool, bool, int
     # A request without labels sees universal endpoints only, so that having labels means having the right ones.
     universal = not view.labels
     weight = view.weight * view.ramp
-    return entry.forced, universal, view.key.endpoint in shunned, view.priority, -weight, *_file_order(view)
+    return entry.forced, view.key.endpoint in shunned, universal, view.priority, -weight, *_file_order(view)
 
 
 def _file_order(view: CandidateView) -> tuple[int, int]:

@@ -5,7 +5,7 @@ the client's credentials (unless `passthrough`), cookies, what concerns one conn
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from typing import Final
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from companion.config.models import AuthSettings, EndpointSettings, ModelSettings
-from companion.net.h1 import HOP_BY_HOP, Headers
+from companion.config.models import AuthSettings, EndpointSettings, HeaderEdits, ModelSettings
+from companion.net.h1 import HOP_BY_HOP, Headers, header
 from companion.protocol.spans import splice
 from companion.upstream.transport import Outgoing
 
@@ -36,7 +36,7 @@ _TAIL: Final = re.compile(r"(/v1(/messages)?)?/*$")
 _VERSION: Final = (b"anthropic-version", b"2023-06-01")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """What the client asked, as far as an upstream is to hear it. `path` begins with `/v1/`."""
 
@@ -47,10 +47,6 @@ class Question:
     body: bytes
     model: str | None = None
     stream: bool = False
-
-    def about(self, model: str, *, stream: bool) -> "Question":
-        """The same question, once its body has been read."""
-        return replace(self, model=model, stream=stream)
 
 
 @lru_cache(maxsize=256)
@@ -103,33 +99,37 @@ def _edits(settings: EndpointSettings) -> dict[str, bytes | None]:
 
 
 def _headers(question: Question, settings: EndpointSettings, credential: str | None) -> Headers:
-    passthrough = settings.auth.type == "passthrough"
-    dropped = {name.lower().encode() for name in settings.headers.remove}
-    dropped |= {name.lower().encode() for name in settings.headers.set}
-    dropped |= _named_by_connection(question.headers)
-    headers: Headers = [(b"host", _authority(settings.url))]
-    versioned = False
-    for name, value in question.headers:
-        if name in _NEVER or name in dropped or name.startswith(_NEVER_PREFIXES):
-            continue
-        if name in _CREDENTIALS and not passthrough:
-            continue
-        versioned = versioned or name == b"anthropic-version"
-        headers.append((name, value))
-    if not versioned and _VERSION[0] not in dropped:
+    edits = settings.headers
+    headers = [field for field in question.headers if _passes(field[0])]
+    if settings.auth.type != "passthrough":
+        headers = [field for field in headers if field[0] not in _CREDENTIALS]
+    if not any(name == b"anthropic-version" for name, _ in headers):
         headers.append(_VERSION)
+    if dropped := _dropped(edits) | _named_by_connection(question.headers):
+        headers = [field for field in headers if field[0] not in dropped]
+    headers.insert(0, (b"host", _authority(settings.url)))
     headers.append((b"accept-encoding", b"identity" if question.stream else b"gzip, deflate"))
     headers += _credential(settings.auth, credential)
-    headers += [(name.encode(), value.encode()) for name, value in settings.headers.set.items()]
+    headers += [(name.encode(), value.encode()) for name, value in edits.set.items()]
     return headers
 
 
+@lru_cache(maxsize=1024)
+def _passes(name: bytes) -> bool:
+    return name not in _NEVER and not name.startswith(_NEVER_PREFIXES)
+
+
+def _dropped(edits: HeaderEdits) -> set[bytes]:
+    return {name.lower().encode() for name in (*edits.remove, *edits.set)} if edits.remove or edits.set else set()
+
+
 def _named_by_connection(headers: Headers) -> set[bytes]:
-    named: set[bytes] = set()
-    for name, value in headers:
-        if name == b"connection":
-            named.update(part.strip().lower() for part in value.split(b","))
-    return named
+    """What the client declares as its own connection's business, besides the usual."""
+    told = header(headers, b"connection")
+    if told is None or told.lower() == b"keep-alive":
+        return set()
+    values = (value for name, value in headers if name == b"connection")
+    return {part.strip().lower() for value in values for part in value.split(b",")}
 
 
 def _credential(auth: AuthSettings, credential: str | None) -> Headers:
@@ -144,4 +144,4 @@ def _credential(auth: AuthSettings, credential: str | None) -> Headers:
 
 @lru_cache(maxsize=256)
 def _authority(url: str) -> bytes:
-    return urlsplit(url).netloc.rpartition("@")[2].encode("idna" if not url.isascii() else "ascii")
+    return urlsplit(url).netloc.encode()
