@@ -114,7 +114,7 @@ async def test_a_client_that_leaves_while_the_handler_drains_sets_it_free():
         async with at.client() as client:
             client.stops_reading()
             client.says(*GET)
-            await until(lambda: at.shared.connections and next(iter(at.shared.connections))._behind)
+            await until(lambda: at.shared.connections and next(iter(at.shared.connections))._out.behind)
             client.writer.transport.abort()
         await asyncio.wait_for(freed.wait(), 1)
 

@@ -131,12 +131,12 @@ async def test_a_client_that_does_not_read_stops_the_handler_and_holds_no_memory
             client.says("GET / HTTP/1.1", HOST, "", "")
             await until(lambda: at.requests)
             (connection,) = at.shared.connections
-            await until(lambda: connection._behind)
-            sent = connection._sent
+            await until(lambda: connection._out.behind)
+            sent = connection._out.sent
             await asyncio.sleep(0.1)
-            assert connection._sent == sent
+            assert connection._out.sent == sent
             assert sent < 50_000_000
-            assert connection._transport.get_write_buffer_size() < 300_000
+            assert connection._out.pending < 300_000
         client.reads_on()
         answer = await client.hears()
         assert (len(answer.body), answer.whole) == (800 * 65536, True)

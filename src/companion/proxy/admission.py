@@ -76,7 +76,9 @@ def _check_source(seen: dict[bytes, bytes], settings: ServerSettings, *, old: bo
         check_host(host, settings.trusted_hosts)
     elif not old:
         raise malformed("there is no Host header")
-    check_origin(seen.get(b"origin"), seen.get(b"sec-fetch-site"), settings.trusted_hosts)
+    origin, site = seen.get(b"origin"), seen.get(b"sec-fetch-site")
+    if origin is not None or site is not None:
+        check_origin(origin, site, settings.trusted_hosts)
 
 
 def _check_coding(seen: dict[bytes, bytes], *, old: bool) -> None:

@@ -13,16 +13,18 @@ pauses and asked again when it rings, so a request that comes in one piece sets 
 import asyncio
 import math
 from collections import deque
+from functools import partial
 from typing import Final, cast
 
 import structlog
 
 from companion.errors import ClientError
 from companion.net.alarm import Alarm
-from companion.net.h1 import HIGH_WATER, FramingError
+from companion.net.h1 import FramingError
 from companion.proxy.admission import Admitted
 from companion.proxy.http_port import HttpPort
 from companion.proxy.incoming import RequestReader
+from companion.proxy.outflow import Outflow
 from companion.proxy.port import Request
 from companion.proxy.refused import Refused, overloaded, tell
 from companion.proxy.shared import Shared
@@ -34,8 +36,6 @@ _STEP: Final = 4096
 # After our side is shut: how long, in seconds, and how many bytes more the client may take to notice.
 LINGER: Final = 3.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
-# So often within client_write_timeout we look whether the client has taken anything.
-_LOOKS: Final = 4
 # uvloop counts in whole milliseconds: an alarm may ring that much too early.
 _TICK: Final = 0.002
 
@@ -52,6 +52,7 @@ class Connection(RequestReader, asyncio.Protocol):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._transport: asyncio.Transport
+        self._out: Outflow
         self._alarm = Alarm(shared.clock, self._due, self._late)
         self._surplus: Refused | None = None
         self._deaf = False
@@ -69,13 +70,6 @@ class Connection(RequestReader, asyncio.Protocol):
         self._waiting: deque[tuple[Request | Refused, HttpPort]] = deque()
         self._port: HttpPort | None = None
         self._task: asyncio.Task[None] | None = None
-        # going out
-        self._behind = False
-        self._caught_up: asyncio.Future[None] | None = None
-        self._sent = 0
-        self._taken = 0
-        self._taken_at = 0.0
-        self._look_at = math.inf
         self._until = math.inf
 
     # === for the server
@@ -106,36 +100,28 @@ class Connection(RequestReader, asyncio.Protocol):
     def send(self, *buffers: bytes) -> bool:
         if self._closing or self._transport.is_closing():
             return True
-        if len(buffers) == 1:
-            self._sent += len(buffers[0])
-            self._transport.write(buffers[0])
-        else:
-            self._sent += sum(map(len, buffers))
-            self._transport.writelines(buffers)
-        return not self._behind
+        return self._out.send(buffers)
 
     async def flushed(self) -> None:
-        if self._behind and not self._gone:
-            if self._caught_up is None:
-                self._caught_up = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._caught_up)
+        if not self._gone:
+            await self._out.caught_up()
 
     def answered(self, *, keep: bool) -> None:
         if not keep:
             self._hang_up()
-        if self._transport.get_write_buffer_size():
+        if self._out.pending:
             self._watch_the_reader()
 
     # === called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._out = Outflow(self._transport)
         if self.shared.crowded:
             self._gone = True
             self._transport.abort()
             return
         self._surplus = self.shared.join(self)
-        self._transport.set_write_buffer_limits(high=HIGH_WATER)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
         self._rest()
@@ -159,28 +145,25 @@ class Connection(RequestReader, asyncio.Protocol):
         self.shared.leave(self)
 
     def pause_writing(self) -> None:
-        self._behind = True
+        self._out.behind = True
         self._watch_the_reader()
 
     def resume_writing(self) -> None:
-        self._behind = False
-        self._wake()
+        self._out.flows()
 
     # === coming in, called by RequestReader
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._since = None
 
     def head_admitted(self, head: Admitted) -> None:
         if self._surplus is not None:
             raise self._surplus
         self._since = None
-        self._owes_continue = head.expects
-        if self._port is None:
-            self._continue()
+        if head.expects:
+            self._owes_continue = True
+            if self._port is None:
+                self._continue()
 
     def request_received(self, request: Request, head: Admitted) -> None:
+        self._since = None
         self._owes_continue = False
         if not self.parser.should_keep_alive():
             self._deaf = True
@@ -193,7 +176,7 @@ class Connection(RequestReader, asyncio.Protocol):
                 if len(self._waiting) >= MAX_WAITING:
                     self._pause(rest)
                     return
-                step = max(_STEP, self.missing)
+                step = _STEP if self.head is None else max(_STEP, self.missing)
                 self.feed(rest[:step])
                 rest = rest[step:]
         except FramingError as error:
@@ -215,9 +198,8 @@ class Connection(RequestReader, asyncio.Protocol):
         self._parse(rest)
 
     def _continue(self) -> None:
-        if self._owes_continue:
-            self._owes_continue = False
-            self.send(_CONTINUE)
+        self._owes_continue = False
+        self.send(_CONTINUE)
 
     def _refuse(self, error: FramingError) -> None:
         """Read nothing more, and say why not when it is this request's turn."""
@@ -244,7 +226,8 @@ class Connection(RequestReader, asyncio.Protocol):
                 self._hang_up()
             else:
                 self._rest()
-                self._continue()
+                if self._owes_continue:
+                    self._continue()
             return
         what, self._port = self._waiting.popleft()
         if isinstance(what, Refused):
@@ -253,11 +236,11 @@ class Connection(RequestReader, asyncio.Protocol):
             self._next()
         else:
             self._task = self.shared.begin(what, self._port)
-            self._task.add_done_callback(lambda task: self._served(task, what))
+            self._task.add_done_callback(partial(self._served, what))
             if self._paused:
                 self._go_on()
 
-    def _served(self, task: asyncio.Task[None], request: Request) -> None:
+    def _served(self, request: Request, task: asyncio.Task[None]) -> None:
         """The handler has ended, well or badly. What it left open is ended here."""
         self._task = None
         request.release()
@@ -303,20 +286,18 @@ class Connection(RequestReader, asyncio.Protocol):
 
     def _watch_the_reader(self) -> None:
         """Something may be waiting for the client to read it."""
-        now = self.shared.clock.monotonic()
-        self._taken, self._taken_at = self._sent - self._transport.get_write_buffer_size(), now
-        self._look_at = now + self.shared.settings().client_write_timeout / _LOOKS
-        self._alarm.arm(self._look_at)
+        limit = self.shared.settings().client_write_timeout
+        self._alarm.arm(self._out.watch(self.shared.clock.monotonic(), limit))
 
     @property
     def _unread(self) -> bool:
         """Whether the client's not reading holds something up."""
         ended = self._port is None or self._port.finished
-        return self._behind or (ended and self._transport.get_write_buffer_size() > 0)
+        return self._out.behind or (ended and self._out.pending > 0)
 
     def _due(self) -> float:
         settings = self.shared.settings()
-        due = self._look_at if self._unread else math.inf
+        due = self._out.look_at if self._unread else math.inf
         if self._closing:
             return min(due, self._until)
         if self.receiving and self._since is not None:
@@ -328,8 +309,8 @@ class Connection(RequestReader, asyncio.Protocol):
     def _late(self) -> None:
         now = self.shared.clock.monotonic() + _TICK
         settings = self.shared.settings()
-        if self._unread and self._look_at <= now:
-            self._look(now, settings.client_write_timeout)
+        if self._unread and self._out.look_at <= now and self._out.stuck(now, settings.client_write_timeout):
+            self.abort()
         if self._closing:
             if self._until <= now:
                 self._linger(now)
@@ -340,18 +321,9 @@ class Connection(RequestReader, asyncio.Protocol):
             self.close_idle()
         self._alarm.arm(self._due())
 
-    def _look(self, now: float, limit: float) -> None:
-        """Has the client taken anything since we looked last?"""
-        taken = self._sent - self._transport.get_write_buffer_size()
-        if taken > self._taken:
-            self._taken, self._taken_at = taken, now
-        elif now - self._taken_at >= limit:
-            self.abort()
-        self._look_at = now + limit / _LOOKS
-
     def _linger(self, now: float) -> None:
         """The client had its moment; it starts anew as long as something is still going out."""
-        if self._transport.get_write_buffer_size():
+        if self._out.pending:
             self._until = now + LINGER
         else:
             self.abort()
@@ -385,7 +357,7 @@ class Connection(RequestReader, asyncio.Protocol):
         if not self._gone:
             self._gone = self._deaf = True
             self._drop()
-            self._wake()
+            self._out.flows()
             if self._task is not None and self._port is not None and not self._port.finished:
                 self._task.cancel()
 
@@ -397,8 +369,3 @@ class Connection(RequestReader, asyncio.Protocol):
             what, _ = self._waiting.popleft()
             if isinstance(what, Request):
                 what.release()
-
-    def _wake(self) -> None:
-        if self._caught_up is not None:
-            self._caught_up.set_result(None)
-            self._caught_up = None

@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from companion.proxy.refused import Refused, malformed
 
@@ -17,54 +17,61 @@ _AUTHORITY: Final = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::
 _WEB: Final = (b"http", b"https")
 
 
+class _Host(NamedTuple):
+    name: str
+    loopback: bool
+
+
 def check_host(authority: bytes, trusted: Collection[str]) -> None:
     """Refuse a Host (or the authority of an absolute target) that is not ours: 400 if it is none at all, else 403."""
-    name = _host(authority)
-    if name is None:
+    host = _host(authority)
+    if host is None:
         raise malformed("the Host header does not name a host")
-    if not _ours(name, trusted):
-        raise _forbidden(f"Host {name!r} is not this machine", name)
+    if not (host.loopback or _trusts(trusted, host)):
+        raise _forbidden(f"Host {host.name!r} is not this machine", host)
 
 
 def check_origin(origin: bytes | None, site: bytes | None, trusted: Collection[str]) -> None:
     """Refuse what a foreign web page sends: by its Origin, or by Sec-Fetch-Site where there is no Origin."""
     if origin is not None:
         scheme, _, authority = origin.partition(b"://")
-        name = _host(authority) if scheme.lower() in _WEB else None
-        if name is None or not _ours(name, trusted):
+        host = _host(authority) if scheme.lower() in _WEB else None
+        if host is None or not (host.loopback or _trusts(trusted, host)):
             shown = origin[:_MAX_AUTHORITY].decode("latin-1")
-            raise _forbidden(f"Origin {shown!r} is a foreign web page", name)
+            raise _forbidden(f"Origin {shown!r} is a foreign web page", host)
     elif site is not None and site.lower() == b"cross-site":
         raise _forbidden("the request was made by a foreign web page (Sec-Fetch-Site: cross-site)", None)
 
 
-def _forbidden(why: str, name: str | None) -> Refused:
-    what = f"{name!r}" if name else "its host name"
+def _forbidden(why: str, host: _Host | None) -> Refused:
+    what = f"{host.name!r}" if host else "its host name"
     way_out = f"If that is meant to reach Claude Code Companion, add {what} to server.trusted_hosts."
     return Refused(403, f"Refused: {why}. {way_out}")
 
 
-def _ours(name: str, trusted: Collection[str]) -> bool:
-    return _loopback(name) or any(name == _plain(entry) for entry in trusted)
+def _trusts(trusted: Collection[str], host: _Host) -> bool:
+    return any(host.name == _plain(entry) for entry in trusted)
 
 
-def _host(authority: bytes) -> str | None:
-    """The host name in `host:port`, or None if that is not what it is."""
+def _host(authority: bytes) -> _Host | None:
+    """The host in `host:port`, or None if that is not what it is."""
     # The cache below must not be filled with long rubbish.
     return _parsed(authority) if len(authority) <= _MAX_AUTHORITY else None
 
 
 @lru_cache(maxsize=256)
-def _parsed(authority: bytes) -> str | None:
+def _parsed(authority: bytes) -> _Host | None:
     match = _AUTHORITY.fullmatch(authority)
-    return _plain((match[1] or match[2]).decode("ascii")) if match else None
+    if match is None:
+        return None
+    name = _plain((match[1] or match[2]).decode("ascii"))
+    return _Host(name, _loopback(name))
 
 
 def _plain(name: str) -> str:
     return name.lower().strip("[]").removesuffix(".")
 
 
-@lru_cache(maxsize=256)
 def _loopback(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True

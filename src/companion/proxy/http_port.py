@@ -100,7 +100,9 @@ class HttpPort:
             self._bodyless = True
             fields[:] = [field for field in fields if field[0] != b"content-length"]
             return
-        self._left = next((int(value) for name, value in fields if name == b"content-length"), None)
+        for name, value in fields:
+            if name == b"content-length":
+                self._left = int(value)
         if self._left is None and not self._bodyless and not self._old:
             self._chunked = True
             fields.append((b"transfer-encoding", b"chunked"))

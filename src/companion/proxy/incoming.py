@@ -9,7 +9,7 @@ import io
 import httptools
 
 from companion.config.models import ServerSettings
-from companion.net.h1 import FramingError, MessageReader
+from companion.net.h1 import MessageReader
 from companion.proxy.admission import Admitted, admit, too_large
 from companion.proxy.port import Request
 from companion.proxy.refused import malformed
@@ -49,14 +49,12 @@ class RequestReader(MessageReader):
     def give_up(self) -> None:
         """The request that is coming in will not be read to its end: its bytes are out of memory."""
         self.shared.give_back(self.size)
-        self._begin()
-        self.receiving = False
+        self._forget()
 
     # === called by MessageReader
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._begin()
         self.receiving = True
 
     def on_url(self, url: bytes) -> None:
@@ -88,16 +86,15 @@ class RequestReader(MessageReader):
 
     def message_received(self) -> None:
         head = self.head
-        if head is None:
-            raise FramingError("a message without a head")
+        assert head is not None, "llhttp ends no message without a head"
         body = self._first if self._more is None else self._more.getvalue()
         now = self.shared.clock.monotonic()
         request = Request(head.method, head.target, self.headers, body, self.peer, now, self.shared.give_back)
-        self._begin()
-        self.receiving = False
+        self._forget()
         self.request_received(request, head)
 
-    def _begin(self) -> None:
+    def _forget(self) -> None:
+        self.receiving = False
         self.head = None
         self.size = 0
         self._url = self._first = b""

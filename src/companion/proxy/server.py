@@ -4,7 +4,8 @@
     shared.py       what all connections have in common, and the sums over them that are limited
     connection.py   one connection: order, limits in time, ends
     incoming.py     bytes to requests        admission.py, guard.py   which of them may pass
-    http_port.py    answers to bytes         refused.py               what we say no to, and how
+    http_port.py    answers to bytes         outflow.py               whether the client takes them
+    refused.py      what we say no to, and how
     port.py         the door to the handler: all that the rest of the house knows of HTTP/1.1
 
 Settings are asked for anew for every request, so a changed limit holds from the next one on; host and port hold from

@@ -75,7 +75,8 @@ class Shared:
     def ended(self, task: asyncio.Task[None]) -> None:
         """Forget a handler that has ended."""
         self.tasks.discard(task)
-        self._look_around()
+        if self._empty is not None:
+            self._look_around()
 
     def cancel_all(self) -> None:
         """Stop every handler; clients that are still there are told, as far as that is possible."""
