@@ -1,1 +1,9 @@
-"""The configuration: frozen models of it, the file, the keys that it names, and what notices a change."""
+"""The configuration: one YAML file, read whole, judged whole, and taken over whole or not at all.
+
+source      YAML text → plain data, and in which line each value stands
+models      plain data → frozen Settings; the models are schema, defaults and documentation in one
+problems    what the models refuse → every problem with its place, its line and the way out
+secrets     `${NAME}`, `file:` and `keyring:` → credentials, or the reason why there is none
+file        finds the file and does all of the above; writes the first one (template)
+watch       does it again when the file changes
+"""

@@ -1,325 +1,253 @@
-"""The configuration as frozen models. They are its schema, its defaults and its documentation at once.
+"""The configuration as frozen models: its schema, its defaults and its documentation in one.
 
-Attribute names are the keys of the file. Durations are seconds, sizes bytes, rates bytes a second, once they are read.
+Attribute names are the keys of the file (`from_` is `from`). Durations are seconds, sizes bytes, rates bytes a second.
+Descriptions become comments of the first file (template) and the reference page (reference).
 """
 
-import re
-from collections.abc import Mapping
-from functools import partial
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from companion.config import words
+from companion.config.base import Model
+from companion.config.endpoint import (
+    AuthSettings,
+    BodyEdits,
+    EndpointSettings,
+    HeaderEdits,
+    Limits,
+    ModelSettings,
+    PoolSettings,
+    RewriteRule,
+    Timeouts,
+)
+from companion.config.fields import (
+    Count,
+    Duration,
+    DurationOrZero,
+    FilePath,
+    LoopbackHost,
+    PemPath,
+    Port,
+    Rate,
+    Size,
+    Switch,
+    TrustedHost,
+    Validation,
+)
 
-Duration = Annotated[float, BeforeValidator(words.duration), Field(ge=0, json_schema_extra={"unit": "duration"})]
-Size = Annotated[int, BeforeValidator(words.size), Field(ge=1, json_schema_extra={"unit": "size"})]
-Rate = Annotated[float, BeforeValidator(words.rate), Field(ge=0, json_schema_extra={"unit": "rate"})]
-Validation = Literal["strict", "repair", "observe"]
-
-M = TypeVar("M", bound=BaseModel)
-
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
-
-
-def _absent(value: object, *, word: str, read: Any) -> object:
-    return None if value is None or value == word else read(value)
-
-
-OrNone = Annotated[
-    float | None,
-    BeforeValidator(partial(_absent, word="none", read=words.duration)),
-    Field(json_schema_extra={"unit": "duration or none"}),
+__all__ = [
+    "AuthSettings",
+    "BodyEdits",
+    "Defaults",
+    "EndpointSettings",
+    "GateSettings",
+    "HeaderEdits",
+    "HealthSettings",
+    "Limits",
+    "LoggingSettings",
+    "ModelSettings",
+    "PoolSettings",
+    "RewriteRule",
+    "ServerSettings",
+    "Settings",
+    "Timeouts",
+    "Validation",
 ]
-OrAuto = Annotated[
-    float | None,
-    BeforeValidator(partial(_absent, word="auto", read=words.duration)),
-    Field(json_schema_extra={"unit": "duration or auto"}),
-]
 
+_MIB: Final = 1024**2
+_PORTS: Final = {"http": 80, "https": 443}
+_EVERY_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
-class Model(BaseModel):
-    """What all sections have in common: frozen, nothing unknown, text without spaces around it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, populate_by_name=True)
+M = TypeVar("M", bound=Model)
 
 
 class ServerSettings(Model):
-    """Where the proxy listens, and what it takes from one client."""
+    """Where the proxy listens, and what it takes from clients."""
 
-    host: str = Field(
-        default="127.0.0.1", description="Address to listen on. Only loopback, for now; ::1 is listened on, too"
+    host: LoopbackHost = Field(
+        default="127.0.0.1", description="Where to listen: 127.0.0.1 or localhost (both with ::1), or ::1 alone."
     )
-    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes any free one")
-    max_body: Size = Field(default=32 * 1024**2, description="Largest request body; above it: 413")
+    port: Port = Field(default=8080, description="Port to listen on; 0: any free one.")
+    max_body: Size = Field(default=32 * _MIB, description="The largest request body; a larger one gets a 413.")
     max_inflight_bytes: Size = Field(
-        default=512 * 1024**2, description="Request bodies held in memory at once, all clients together; above it: 529"
+        default=512 * _MIB, description="All request bodies in memory together; a request beyond that gets a 529."
     )
-    max_connections: int = Field(default=2000, ge=1, description="Client connections at once")
-    keep_alive: Duration = Field(default=300.0, description="How long an idle connection is kept open")
+    max_connections: Count = Field(default=2000, description="Connections of clients at once.")
+    keep_alive: Duration = Field(default=300.0, description="How long a connection may be idle between two requests.")
     header_timeout: Duration = Field(
-        default=10.0, description="How long a request's headers may take, from its first byte"
+        default=10.0, description="How long a request's headers may take, from its first byte."
     )
-    min_body_rate: Rate = Field(default=1000.0, description="Slowest upload of a request body that is waited for")
+    min_body_rate: Rate = Field(default=1000.0, description="The slowest that a request body may come.")
     client_write_timeout: Duration = Field(
-        default=60.0, description="How long a client may read nothing before it is cut off"
+        default=60.0, description="How long a client may take nothing of an answer before it is cut off."
     )
-    drain: Duration = Field(
-        default=30.0, description="How long running answers may go on when the proxy is told to stop"
+    drain: DurationOrZero = Field(default=30.0, description="How long answers may go on when the proxy is to stop.")
+    trusted_hosts: tuple[TrustedHost, ...] = Field(
+        default=(), description="Further names under which this machine is asked (Host and Origin headers)."
     )
-    trusted_hosts: tuple[str, ...] = Field(
-        default=(), description="Names besides localhost under which pages and programs may address the proxy"
-    )
-
-    @field_validator("host")
-    @classmethod
-    def _loopback(cls, host: str) -> str:
-        if not _is_loopback(host):
-            raise ValueError(
-                f"{host!r} is not a loopback address. Until there are client tokens, only 127.0.0.1, ::1 or localhost "
-                "can be listened on"
-            )
-        return host
 
 
 class LoggingSettings(Model):
-    """What the proxy says about itself. Never a credential, a prompt or an answer."""
+    """What the proxy writes about itself: never a key, a prompt or an answer."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least that is worth a line"
+        default="info", description="What is logged: debug, info, warning, error; each leaves out those before it."
     )
-    format: Literal["text", "json"] = Field(default="text", description="Lines for people, or one JSON object a line")
-    file: Path | None = Field(default=None, description="A file to append to instead of standard error")
-
-
-class Timeouts(Model):
-    """How long each step of a try may take. Those of a whole stream there is none: it may last as long as it lives."""
-
-    connect: Duration = Field(default=5.0, description="To a TCP connection, or a free one of the pool")
-    tls: Duration = Field(default=10.0, description="The TLS handshake")
-    write: Duration = Field(default=60.0, description="Without progress in sending the request")
-    headers: Duration = Field(
-        default=90.0,
-        description="To the answer's head while another endpoint is left; 1 s more for each 32 KiB of the request",
-    )
-    idle_gate: Duration = Field(
-        default=120.0, description="Silence before the first content while another endpoint is left"
-    )
-    first_content: OrNone = Field(default=None, description="To the first content while another endpoint is left")
-    headers_last: Duration = Field(default=590.0, description="To the answer's head when no other endpoint is left")
-    idle: Duration = Field(default=290.0, description="Silence of a stream that has begun, or of the last endpoint")
-    whole_answer: OrAuto = Field(
-        default=None,
-        description="For an answer that is not streamed, all tries together; auto: what the client waits, less 10 s",
-    )
-
-
-class PoolSettings(Model):
-    """Connections to one upstream."""
-
-    max_connections: int = Field(default=64, ge=1, description="Connections at once to one endpoint")
-    idle: Duration = Field(default=90.0, description="How long an unused connection is kept")
+    format: Literal["text", "json"] = Field(default="text", description="text for people, or json: one object a line.")
+    file: FilePath | None = Field(default=None, description="A file to append to; null: standard error.")
 
 
 class Defaults(Model):
     """What holds for every endpoint that says nothing else."""
 
-    timeouts: Timeouts = Field(default=Timeouts(), description="How long each step of a try may take")
-    pool: PoolSettings = Field(default=PoolSettings(), description="Connections to one endpoint")
-    ca: Path | None = Field(
-        default=None, description="PEM file of further certificate authorities, besides the system's"
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long each step of a try may take.")
+    pool: PoolSettings = Field(default=PoolSettings(), description="Connections to one endpoint, kept and shared.")
+    ca: PemPath | None = Field(
+        default=None, description="PEM file of certificate authorities to trust, besides the system's."
     )
-
-
-class AuthSettings(Model):
-    """The credentials of an endpoint, tried in this order."""
-
-    type: Literal["auth_token", "api_key", "passthrough", "none"] = Field(
-        default="api_key",
-        description="api_key sends x-api-key, auth_token sends Authorization: Bearer, passthrough what the client sent",
-    )
-    values: tuple[str, ...] = Field(
-        default=(),
-        description="The keys: ${NAME} from the environment, file:/path, keyring:name, or the key itself",
-        repr=False,
-    )
-
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        needs = self.type in {"auth_token", "api_key"}
-        if needs and not any(self.values):
-            raise ValueError(f"values: auth type {self.type} needs at least one key, such as ${{MY_KEY}}")
-        if not needs and self.values:
-            raise ValueError(
-                f"values: auth type {self.type} takes no keys; remove them or choose api_key or auth_token"
-            )
-        if any(not value for value in self.values):
-            raise ValueError("values: a key is empty")
-        return self
-
-
-class RewriteRule(Model):
-    """Asked for one model, the endpoint is asked for another; the answer shows the first."""
-
-    from_: str = Field(alias="from", min_length=1, description="Name or pattern (*, ?, [abc]) of the model asked for")
-    to: str = Field(min_length=1, description="The model that this endpoint is asked for instead")
-
-
-class ModelSettings(Model):
-    """Which model names an endpoint gets to hear."""
-
-    default: str | None = Field(default=None, min_length=1, description="Replaces every name that no rule matches")
-    rewrite: tuple[RewriteRule, ...] = Field(default=(), description="Rules, the first that matches counts")
-
-
-class Limits(Model):
-    """What an endpoint is asked at most."""
-
-    concurrency: int | None = Field(default=None, ge=1, description="Messages at once; more go to the next endpoint")
-
-
-class HeaderEdits(Model):
-    """Changes of the request headers for an endpoint."""
-
-    set: Mapping[str, str] = Field(default={}, description="Headers to add or replace")
-    remove: tuple[str, ...] = Field(default=(), description="Headers to leave out")
-
-    @model_validator(mode="after")
-    def _legal(self) -> Self:
-        for name in (*self.set, *self.remove):
-            if not _TOKEN.fullmatch(name):
-                raise ValueError(f"{name!r} is not a header name")
-            if name.lower() in _OURS:
-                raise ValueError(f"{name} is set by the proxy itself and cannot be changed")
-        for name, value in self.set.items():
-            if not value.isprintable() or not value.isascii():
-                raise ValueError(f"set.{name}: a header value is one line of ASCII text")
-        return self
-
-
-class BodyEdits(Model):
-    """Changes of top-level fields of the request body for an endpoint."""
-
-    set: Mapping[str, Any] = Field(default={}, description="Fields to add or replace")
-    remove: tuple[str, ...] = Field(default=(), description="Fields to leave out")
-
-
-class EndpointSettings(Model):
-    """One upstream that answers."""
-
-    id: str = Field(
-        default="", description="Never changes, so that a renamed endpoint keeps its history; the name if left out"
-    )
-    name: str = Field(min_length=1, description="What it is called in logs, headers and errors")
-    type: Literal["anthropic"] = Field(default="anthropic", description="The protocol that it speaks")
-    url: str = Field(description="Base URL, with or without /v1")
-    auth: AuthSettings = Field(description="Its credentials")
-    enabled: bool = Field(default=True, description="false leaves it out")
-    priority: int = Field(default=1, description="Lower is asked first; equal ones form a group")
-    weight: float = Field(default=1.0, gt=0, description="Heavier is asked first within a group")
-    labels: tuple[str, ...] = Field(
-        default=(), description="Only requests with these labels may use it; empty: any request"
-    )
-    models: ModelSettings = Field(default=ModelSettings(), description="Model names")
-    timeouts: Timeouts = Field(default=Timeouts(), description="Overrides defaults.timeouts, key by key")
-    pool: PoolSettings = Field(default=PoolSettings(), description="Overrides defaults.pool, key by key")
-    limits: Limits = Field(default=Limits(), description="What it is asked at most")
-    headers: HeaderEdits = Field(default=HeaderEdits(), description="Changes of the request headers")
-    body: BodyEdits = Field(default=BodyEdits(), description="Changes of the request body")
-    validation: Validation | None = Field(default=None, description="Overrides validation")
-
-    @field_validator("url")
-    @classmethod
-    def _usable(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is not a URL such as https://api.anthropic.com")
-        if parts.username or parts.password:
-            raise ValueError("a URL must not hold a password; put the key under auth")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError(f"{url!r} has a port that is none") from None
-        return url
-
-    @model_validator(mode="after")
-    def _identified(self) -> Self:
-        if not self.id:
-            object.__setattr__(self, "id", self.name)
-        return self
 
 
 class HealthSettings(Model):
-    """When an endpoint is left alone, and for how long."""
+    """When an endpoint is left alone because it failed, and for how long."""
 
-    failures: int = Field(default=3, ge=1, description="Faults in a row that open the circuit")
+    failures: Count = Field(default=3, description="So many faults in a row open its circuit: others are asked first.")
     window: Duration = Field(
-        default=60.0, description="Within it, half of at least five tries failing opens the circuit, too"
+        default=60.0, description="So does this: half of at least five answers within this time were faults."
     )
-    open: Duration = Field(default=10.0, description="How long it stays open the first time; each time twice as long")
-    open_max: Duration = Field(default=600.0, description="The longest that it stays open")
+    open: Duration = Field(default=10.0, description="How long a circuit stays open; each time twice as long …")
+    open_max: Duration = Field(default=600.0, description="… up to this time.")
+
+    @field_validator("open_max")
+    @classmethod
+    def _not_less_than_open(cls, longest: float, info: ValidationInfo) -> float:
+        if longest < info.data.get("open", 0.0):
+            raise ValueError("must not be shorter than health.open")
+        return longest
 
 
 class GateSettings(Model):
-    """How long an answer is held back so that another endpoint can give a better one."""
+    """How an answer is held back until it has proved itself, so that failures before that stay invisible."""
 
     hold: Literal["content", "visible"] = Field(
-        default="content", description="visible: thinking alone does not open it"
+        default="content", description="Until any first content (content), or the first that is not thinking (visible)."
     )
-    patience: Duration = Field(default=45.0, description="After it the client gets pings, and still no answer")
-    ping: Duration = Field(default=10.0, description="Between two pings in a silence")
-    deadline: Duration = Field(default=240.0, description="After it no further endpoint is asked")
+    patience: DurationOrZero = Field(default=45.0, description="After so long the client gets pings while it waits.")
+    ping: Duration = Field(default=10.0, description="Time between two pings.")
+    deadline: Duration = Field(default=240.0, description="After so long no further endpoint is tried.")
     after_text: Literal["auto", "resume", "cut"] = Field(
-        default="auto", description="A cut behind finished text: by the client's version, or always one way"
+        default="auto",
+        description="If an answer breaks after its text: cut it off, resume (close it), auto: by client.",
     )
 
 
 class Settings(Model):
     """The whole file."""
 
-    server: ServerSettings = Field(default=ServerSettings(), description="Where the proxy listens")
-    logging: LoggingSettings = Field(default=LoggingSettings(), description="What it says about itself")
-    defaults: Defaults = Field(default=Defaults(), description="What holds for every endpoint that says nothing else")
-    endpoints: tuple[EndpointSettings, ...] = Field(default=(), description="Who answers")
-    health: HealthSettings = Field(default=HealthSettings(), description="When an endpoint is left alone")
-    gate: GateSettings = Field(default=GateSettings(), description="How long an answer is held back")
+    server: ServerSettings = Field(
+        default=ServerSettings(), description="Where it listens, what it takes from clients."
+    )
+    logging: LoggingSettings = Field(default=LoggingSettings(), description="What it writes about itself.")
+    defaults: Defaults = Field(default=Defaults(), description="What holds for every endpoint that says nothing else.")
+    endpoints: tuple[EndpointSettings, ...] = Field(default=(), description="Who can answer.")
+    health: HealthSettings = Field(default=HealthSettings(), description="When an endpoint that fails is left alone.")
+    gate: GateSettings = Field(
+        default=GateSettings(), description="How an answer is held back until it has proved itself."
+    )
     validation: Validation = Field(
         default="repair",
-        description="strict: a broken answer is a fault; repair: mended where that is safe; observe: counted",
+        description="Broken answers: strict (a fault), repair (mend what is safe to), observe (count).",
     )
-    response_headers: bool = Field(default=True, description="Tell on answers which endpoint gave them (x-companion-…)")
+    response_headers: Switch = Field(default=True, description="Answers tell in x-companion-… headers who gave them.")
 
     _timeouts: dict[str, Timeouts] = PrivateAttr(default_factory=dict)
+    _pools: dict[str, PoolSettings] = PrivateAttr(default_factory=dict)
 
-    def model_post_init(self, _: Any) -> None:
-        base = self.defaults.timeouts
-        self._timeouts.update((endpoint.id, _over(base, endpoint.timeouts)) for endpoint in self.endpoints)
+    def model_post_init(self, _context: Any) -> None:
+        for endpoint in self.endpoints:
+            self._timeouts[endpoint.id] = _over(self.defaults.timeouts, endpoint.timeouts)
+            self._pools[endpoint.id] = _over(self.defaults.pool, endpoint.pool)
 
     def timeouts_of(self, endpoint: EndpointSettings) -> Timeouts:
-        """The defaults with what the endpoint says otherwise."""
-        return self._timeouts.get(endpoint.id) or _over(self.defaults.timeouts, endpoint.timeouts)
+        """The timeouts of one of these endpoints: its own, and where it has none, the defaults."""
+        return self._timeouts[endpoint.id]
 
     def pool_of(self, endpoint: EndpointSettings) -> PoolSettings:
-        """The defaults with what the endpoint says otherwise."""
-        return _over(self.defaults.pool, endpoint.pool)
+        """The pool of one of these endpoints: its own, and where it says nothing, the defaults."""
+        return self._pools[endpoint.id]
 
     def validation_of(self, endpoint: EndpointSettings) -> Validation:
-        """How strictly this endpoint's answers are taken."""
+        """How strictly one of these endpoints is judged."""
         return endpoint.validation or self.validation
+
+    @field_validator("endpoints", mode="wrap")
+    @classmethod
+    def _fit_together(cls, raw: Any, judge: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """Compares what was written, so that a mistake within one endpoint does not hide a clash between two."""
+        problems = [*_clashes(raw), *_loops(raw, info.data.get("server"))]
+        try:
+            endpoints = judge(raw)
+        except ValidationError as error:
+            problems += map(_again, error.errors(include_url=False))
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return endpoints
 
 
 def _over(base: M, own: M) -> M:
     return base.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _clashes(raw: Any) -> Iterator[InitErrorDetails]:
+    """Names and ids that two endpoints have. Who has no id of its own has its name as one."""
+    names: dict[str, tuple[int, str]] = {}
+    ids: dict[str, tuple[int, str]] = {}
+    for index, endpoint in enumerate(raw if isinstance(raw, list | tuple) else ()):
+        name, id = _text(endpoint, "name"), _text(endpoint, "id")
+        namesake = names.setdefault(name, (index, "name"))
+        double = ids.setdefault(id or name, (index, "id" if id else "name"))
+        if name and namesake[0] != index:
+            yield _clash((index, "name"), name, namesake)
+        if double[0] != index and (id or (name and namesake[0] == index)):
+            yield _clash((index, "id" if id else "name"), id or name, double)
+
+
+def _loops(raw: Any, server: Any) -> Iterator[InitErrorDetails]:
+    """URLs that would make the proxy ask itself."""
+    if not isinstance(server, ServerSettings) or server.port == 0:
+        return
+    hosts = _EVERY_LOOPBACK if server.host in _EVERY_LOOPBACK else {server.host}
+    for index, endpoint in enumerate(raw if isinstance(raw, list | tuple) else ()):
+        try:
+            parts = urlsplit(_text(endpoint, "url"))
+            own = parts.hostname in hosts and (parts.port or _PORTS.get(parts.scheme)) == server.port
+        except ValueError:
+            continue
+        if own:
+            said = PydanticCustomError("loop", "is the address of this proxy itself; write an upstream's")
+            yield InitErrorDetails(type=said, loc=(index, "url"), input=None)
+
+
+def _again(error: ErrorDetails) -> InitErrorDetails:
+    """An error that was raised, to be raised together with others."""
+    return InitErrorDetails(type=error["type"], loc=error["loc"], input=error["input"], ctx=error.get("ctx", {}))
+
+
+def _text(endpoint: Any, key: str) -> str:
+    value = endpoint.get(key) if isinstance(endpoint, Mapping) else getattr(endpoint, key, None)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _clash(place: tuple[int, str], value: str, other: tuple[int, str]) -> InitErrorDetails:
+    context = {"value": value, "other": ("endpoints", *other)}
+    said = PydanticCustomError("clash", 'another endpoint is called "{value}" already', context)
+    return InitErrorDetails(type=said, loc=place, input=value)

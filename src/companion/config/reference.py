@@ -1,64 +1,109 @@
-"""docs/reference/configuration.md, made from the models: `python -m companion.config.reference`."""
+"""docs/reference/configuration.md, made from the models: `python -m companion.config.reference` prints it."""
 
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+import re
+from collections.abc import Iterator
 from typing import Final
 
-from companion.config.describe import Key, endpoint_keys, keys
-from companion.config.models import RewriteRule
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-
-def page() -> str:
-    """The page's Markdown."""
-    return "\n".join(_lines()) + "\n"
-
+from companion.config import schema
+from companion.config.models import Settings
 
 _INTRODUCTION: Final = """\
 # Configuration
 
-This page is made from the program by `python -m companion.config.reference`.
+One YAML file. Which one: what `--config` names, else what `$COMPANION_CONFIG` names, else `config.yaml` in the folder
+where the proxy is started, else `config.yaml` in the user's own folder (`$XDG_CONFIG_HOME/claude-code-companion` or
+`~/.config/claude-code-companion`; on macOS `~/Library/Application Support/claude-code-companion`, on Windows
+`%APPDATA%\\claude-code-companion`). It is never put together from two. If there is none, the first run writes one, with
+every key, for your eyes only (mode 0600).
 
-The file is the one that `--config` names, else `$COMPANION_CONFIG`, `./config.yaml`, or `config.yaml` in the user's
-configuration folder. The first run writes it. A change is live within a second; one that cannot be used changes
-nothing, and `companion check` says what is wrong with it, and in which line.
+A change is live within a second. A file with a mistake in it changes nothing: the settings before it stay, and the log,
+the admin page and `companion check` tell every mistake with its line.
 
-Durations are written as `500ms`, `30s`, `10m`, `1.5h`, `30d`; sizes as `64KiB`, `32MiB`, `5GiB`; plain numbers are
-seconds and bytes. Relative paths are relative to the file.
+```yaml
+server: {port: 8080}
+endpoints:
+  - name: first
+    url: https://api.anthropic.com
+    auth: {type: api_key, values: ["${FIRST_KEY}", "${SECOND_KEY}"]}
+    priority: 1
+  - name: second
+    url: https://llm.example/anthropic
+    auth: {type: auth_token, values: ["file:second.key"]}
+    priority: 2
+    models: {default: their-model, rewrite: [{from: "claude-*haiku*", to: their-small-model}]}
+    timeouts: {headers: 240s}
+```
+
+## How values are written
+
+| kind | examples |
+|---|---|
+| duration | `500ms`, `30s`, `10m`, `1.5h`, `1h30m`, `30d`; a plain number is seconds |
+| size | `64KiB` (1024 bytes each), `32MiB`, `5GiB`, `1MB` (1000000 bytes); a plain number is bytes |
+| rate | `1KB/s`, `64KiB/s`; a plain number is bytes a second |
+| path | relative ones start at the folder of the configuration file; `~` is your home |
+
+Secrets (`auth.values` and `headers.set` of an endpoint) are written as
+
+| in the file | is |
+|---|---|
+| `${NAME}`, also within a text | the environment variable `NAME` of the proxy |
+| `file:/path` | the first line of that file; a change of it is live, too |
+| `keyring:name` | what the system's keychain has for `name` and the service `claude-code-companion` (extra `keyring`) |
+| anything else | the secret itself |
+
+One that cannot be had takes that key out of use, or for a header the endpoint, with the reason; the rest serves.
+
+A key that is left out, or has no value, has its default. A key that does not exist is a mistake, and so is one that is
+written twice, or an endpoint's name or id that another one has.
+
+## The whole file
 """
-_KEYS: Final = """\
-## Keys
-
-A key under `auth.values` is `${NAME}` (from the environment; also inside a longer text), `file:/path` (the first line
-of a file), `keyring:name` (the system's keyring, service `claude-code-companion`; needs the extra `keyring`), or the
-key itself. One that cannot be had takes its endpoint out, with that reason; the others serve."""
 
 
-def _lines() -> Iterator[str]:
-    yield _INTRODUCTION
-    listed = [key for key in keys() if not key.section and key.path != ("endpoints",)]
-    for section, members in groupby(listed, key=_section):
-        yield f"## {section}\n" if section else "## Everything else\n"
-        yield from _table(members, section)
-    yield "## endpoints\n\nA list. Each entry has these keys:\n"
-    yield from _table((key for key in endpoint_keys() if not key.section), "")
-    yield "`models.rewrite` is a list of rules:\n"
-    yield from _table(keys(RewriteRule), "")
-    yield _KEYS
+def page() -> str:
+    """The page, as Markdown."""
+    return "\n".join((_INTRODUCTION, *_table(Settings, ""), *_sections(Settings, "", set())))
 
 
-def _section(key: Key) -> str:
-    return ".".join(key.path[:-1]) if len(key.path) > 1 else ""
+def _sections(model: type[BaseModel], path: str, told: set[type[BaseModel]]) -> Iterator[str]:
+    """What is told already (an endpoint's timeouts are like those of the defaults) is not told again."""
+    for key, info in schema.keys(model).items():
+        inner = schema.section(info)
+        if inner is None or inner in told:
+            continue
+        told.add(inner)
+        place = f"{path}{key}"
+        listed = "A list; each entry has these keys. " if schema.is_list(info) else ""
+        yield f"{'###' if path else '##'} {place}\n"
+        yield f"{listed}{_paragraph(inner)}\n"
+        yield from _table(inner, place)
+        yield from _sections(inner, f"{place}[]." if schema.is_list(info) else f"{place}.", told)
 
 
-def _table(members: Iterable[Key], section: str) -> Iterator[str]:
-    yield "| key | default | meaning |"
-    yield "| --- | --- | --- |"
-    for key in members:
-        name = ".".join(key.path).removeprefix(f"{section}." if section else "")
-        default = "must be given" if key.default is None else f"`{key.default}`"
-        choices = f" (`{key.unit.replace(' | ', '`, `')}`)" if " | " in key.unit else ""
-        yield f"| `{name}` | {default} | {key.meaning.replace('|', chr(92) + '|')}{choices} |"
+def _table(model: type[BaseModel], place: str) -> Iterator[str]:
+    yield "| key | default | kind | meaning |"
+    yield "|---|---|---|---|"
+    for key, info in schema.keys(model).items():
+        name = f"[`{key}`](#{key})" if not place and schema.section(info) else f"`{key}`"
+        default = schema.default(info)
+        written = "must be given" if default is None else f"`{default}`"
+        unit = schema.unit(info).replace(" | ", ", ")
+        kind = f"`{unit.replace(', ', '`, `')}`" if schema.choices(info) else unit
+        yield f"| {name} | {'' if written == '`{}`' and unit == 'section' else written} | {kind} | {_plain(info)} |"
     yield ""
+
+
+def _plain(info: FieldInfo) -> str:
+    """The meaning, without what Markdown would take for its own."""
+    return re.sub(r"([*|<])", r"\\\1", info.description or "")
+
+
+def _paragraph(model: type[BaseModel]) -> str:
+    return "\n".join(line.strip() for line in (model.__doc__ or "").splitlines()).strip()
 
 
 if __name__ == "__main__":

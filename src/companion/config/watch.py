@@ -1,79 +1,89 @@
-"""Notices a change of the file within a second: `stat` every half second, which is right on every file system."""
+"""Notices a change of the configuration, and of the files its secrets are in, within a second.
+
+A file that is being written is looked at again until it rests: half a file may well be a configuration, and an empty
+one certainly is. What cannot be used is told once, and the settings before it stay.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from companion.config.file import Loaded, load
-from companion.errors import ConfigError
+from companion.config.stamps import Stamp, stamps
+from companion.errors import ConfigError, Problem
+
+_log = structlog.get_logger("companion.config")
 
 EVERY: Final = 0.5
-STILL: Final = 0.05
 
-Stamp = tuple[int, int, int] | None
+# In units of `EVERY`: a file at rest is as it was so long ago, and one that is gone or empty should be so for longer,
+# because editors write in many ways. The last is how long a file may be restless.
+_REST: Final = 0.2
+_REST_EMPTY: Final = 2.0
+_PATIENCE: Final = 20.0
 
 
 class Watcher:
-    """Loads the file anew when it, or a key file that it names, changes; what cannot be used is reported once."""
+    """Calls `on_change` with what the file has become, or `on_refused` with why it cannot be used.
+
+    `since` is what is in force already; without it, what is there when the watcher is made counts as known. `every` is
+    how often it looks, in seconds.
+    """
 
     def __init__(
-        self, path: Path, on_change: Callable[[Loaded], None], on_refused: Callable[[ConfigError], None]
+        self,
+        path: Path,
+        on_change: Callable[[Loaded], None],
+        on_refused: Callable[[ConfigError], None],
+        *,
+        since: Loaded | None = None,
+        every: float = EVERY,
     ) -> None:
         self._path = path
         self._on_change = on_change
         self._on_refused = on_refused
-        self._keys: tuple[Path, ...] = ()
-        self._seen = self._stamps()
+        self._every = every
+        self._known: Mapping[Path, Stamp | None] = stamps((path,)) if since is None else since.seen
 
     async def run(self) -> None:
-        """Watch until cancelled. A file that is still being written is looked at again before it is judged."""
-        self._keys = await asyncio.to_thread(_key_files, self._path)
-        self._seen = await asyncio.to_thread(self._stamps)
+        """Watch until cancelled. All reading is done in threads."""
         while True:
-            await asyncio.sleep(EVERY)
-            now = await asyncio.to_thread(self._stamps)
-            if now != self._seen:
-                await self._settled(now)
+            await asyncio.sleep(self._every)
+            now = await asyncio.to_thread(stamps, self._known)
+            if now != self._known:
+                self._known = await self._at_rest(now)
+                await self._judge()
 
-    async def _settled(self, before: tuple[Stamp, ...]) -> None:
-        """Judge the file once it has stood still; it may be written in pieces."""
-        await asyncio.sleep(STILL)
-        now = await asyncio.to_thread(self._stamps)
-        if now != before:
-            return
-        self._seen = now
+    async def _at_rest(self, now: Mapping[Path, Stamp | None]) -> Mapping[Path, Stamp | None]:
+        waited = 0.0
+        while waited < _PATIENCE:
+            stamp = now[self._path]
+            rest = _REST if stamp is not None and stamp[1] > 0 else _REST_EMPTY
+            await asyncio.sleep(rest * self._every)
+            waited += rest
+            then = await asyncio.to_thread(stamps, now)
+            if then == now:
+                break
+            now = then
+        return now
+
+    async def _judge(self) -> None:
         try:
             loaded = await asyncio.to_thread(load, self._path)
+            self._known = loaded.seen
+            self._on_change(loaded)
         except ConfigError as error:
             self._on_refused(error)
-            return
-        keys = _key_files_of(loaded)
-        if keys != self._keys:
-            self._keys = keys
-            self._seen = (now[0], *await asyncio.to_thread(lambda: tuple(map(_stamp, keys))))
-        self._on_change(loaded)
+        except FileNotFoundError:
+            self._refuse("is gone; the settings before it stay until there is one again")
+        except OSError as error:
+            self._refuse(f"cannot be used: {(error.strerror or type(error).__name__).lower()}")
+        except Exception as error:
+            _log.exception("config_not_applied")
+            self._refuse(f"cannot be used, because of a mistake in this program: {type(error).__name__}")
 
-    def _stamps(self) -> tuple[Stamp, ...]:
-        return tuple(_stamp(path) for path in (self._path, *self._keys))
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _key_files(path: Path) -> tuple[Path, ...]:
-    try:
-        return _key_files_of(load(path))
-    except ConfigError:
-        return ()
-
-
-def _key_files_of(loaded: Loaded) -> tuple[Path, ...]:
-    references = (each.reference for credentials in loaded.credentials.values() for each in credentials)
-    names = (reference.removeprefix("file:") for reference in references if reference.startswith("file:"))
-    return tuple(loaded.path.parent / Path(name).expanduser() for name in names)
+    def _refuse(self, said: str) -> None:
+        self._on_refused(ConfigError((Problem(self._path.name, said),)))
