@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class Model(BaseModel):
     """Frozen, without unknown keys; text is trimmed, and a key without a value means its default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

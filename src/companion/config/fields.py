@@ -109,7 +109,9 @@ def json_value(value: Any) -> Any:
     if isinstance(value, list):
         return [json_value(each) for each in value]
     if isinstance(value, dict):
-        return {name: json_value(each) for name, each in value.items()}
+        return {json_value(name): json_value(each) for name, each in value.items()}
+    if isinstance(value, str) and not _is_unicode(value):
+        raise ValueError("holds half a character (a lone surrogate), which UTF-8 cannot hold")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"holds {value}, which JSON does not have")
     if isinstance(value, int) and not _WHOLE[0] <= value <= _WHOLE[1]:
@@ -117,8 +119,14 @@ def json_value(value: Any) -> Any:
     return value
 
 
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def located(path: Path, info: ValidationInfo) -> Path:
     """Relative paths start at the folder of the file that they are written in (validation context `folder`)."""
+    if "\0" in str(path):
+        raise ValueError("must not hold a zero character")
     try:
         path = path.expanduser()
     except RuntimeError:

@@ -70,7 +70,7 @@ def user_folder(platform: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def load(path: Path) -> Loaded:
-    """Read and judge everything. Raises ConfigError with all problems, each with its place and line, and OSError."""
+    """Read and judge everything. Raises ConfigError with all problems, each with its place and line."""
     before = stamp(path)
     settings = parse(_text(path), path)
     folder = path.parent
@@ -125,8 +125,12 @@ def write(path: Path, text: str) -> None:
 
 
 def _text(path: Path) -> str:
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        said = f"cannot be read: {(error.strerror or type(error).__name__).lower()}"
+        raise ConfigError((Problem(str(path), said),)) from None
     if len(data) > MAX_FILE:
         raise ConfigError(
             (Problem(path.name, f"is larger than {MAX_FILE // 1024} KiB, too large for a configuration"),)

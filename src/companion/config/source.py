@@ -15,6 +15,8 @@ Place = tuple[str | int, ...]
 
 MAX_VALUES: Final = 100_000
 
+_MAX_KEY: Final = 100
+
 _TAG: Final = "tag:yaml.org,2002:"
 _NUMBERS: Final = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool", f"{_TAG}null"})
 _TEXTS: Final = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})
@@ -85,8 +87,8 @@ class Source:
         if node.tag in _NUMBERS:
             try:
                 return getattr(self._constructor, f"construct_yaml_{node.tag.removeprefix(_TAG)}")(node)
-            except ValueError:
-                self._wrong(place, "is a number that cannot be read", node)
+            except (ValueError, KeyError):  # !!bool looks its words up
+                self._wrong(place, f"cannot be read as {node.tag.removeprefix(_TAG)}", node)
                 return None
         self._wrong(place, f"has the tag {node.tag}, which is not used here; leave it out", node)
         return None
@@ -109,6 +111,7 @@ def shown(place: Place) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
+            part = part if len(part) <= _MAX_KEY else f"{part[:_MAX_KEY]}…"
             plain = part.replace("_", "").replace("-", "").isalnum()
             text += ("." if text else "") + (part if plain else json.dumps(part, ensure_ascii=not part.isprintable()))
     return text

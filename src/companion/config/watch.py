@@ -46,6 +46,7 @@ class Watcher:
         self._on_change = on_change
         self._on_refused = on_refused
         self._every = every
+        self._refused: tuple[Problem, ...] = ()
         self._known: Mapping[Path, Stamp | None] = stamps((path,)) if since is None else since.seen
 
     async def run(self) -> None:
@@ -71,19 +72,25 @@ class Watcher:
         return now
 
     async def _judge(self) -> None:
+        if self._known[self._path] is None:
+            self._refuse(self._whole_file("is gone; the settings before it stay until there is one again"))
+            return
         try:
             loaded = await asyncio.to_thread(load, self._path)
-            self._known = loaded.seen
+            self._known, self._refused = loaded.seen, ()
             self._on_change(loaded)
         except ConfigError as error:
-            self._on_refused(error)
-        except FileNotFoundError:
-            self._refuse("is gone; the settings before it stay until there is one again")
-        except OSError as error:
-            self._refuse(f"cannot be used: {(error.strerror or type(error).__name__).lower()}")
+            self._refuse(error)
         except Exception as error:
             _log.exception("config_not_applied")
-            self._refuse(f"cannot be used, because of a mistake in this program: {type(error).__name__}")
+            said = f"cannot be used, because of a mistake in this program: {type(error).__name__}"
+            self._refuse(self._whole_file(said))
 
-    def _refuse(self, said: str) -> None:
-        self._on_refused(ConfigError((Problem(self._path.name, said),)))
+    def _whole_file(self, said: str) -> ConfigError:
+        return ConfigError((Problem(self._path.name, said),))
+
+    def _refuse(self, error: ConfigError) -> None:
+        """The same mistakes, saved again, are no news."""
+        if error.problems != self._refused:
+            self._refused = error.problems
+            self._on_refused(error)
