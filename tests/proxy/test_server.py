@@ -345,6 +345,16 @@ async def test_both_loopback_families_answer_on_the_same_port(host):
         assert at.server.addresses == [f"http://127.0.0.1:{at.port}", f"http://[::1]:{at.port}"]
 
 
+async def test_connections_send_at_once_and_the_kernel_holds_little_for_them():
+    async with serving() as at, at.client() as client:
+        client.says("GET / HTTP/1.1", HOST, "", "")
+        await client.hears()
+        (connection,) = at.shared.connections
+        accepted = connection._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 * 1024  # Linux doubles what is asked for
+
+
 async def test_another_loopback_address_is_listened_on_alone():
     async with serving(host="::1") as at:
         assert at.server.addresses == [f"http://[::1]:{at.port}"]

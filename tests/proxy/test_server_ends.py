@@ -1,6 +1,8 @@
 """How things end: clients that leave, answers that break off, and a server that stops."""
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -205,6 +207,19 @@ async def test_an_abort_before_the_start_just_closes():
     async with serving(cut) as at, at.client() as client:
         client.says(*GET)
         assert await client.hears_the_end() == b""
+
+
+async def test_a_reset_in_the_moment_of_an_abort_leaves_nothing_behind():
+    patient = Patient(begin=True)
+    async with serving(patient) as at:
+        with socket.create_connection(("127.0.0.1", at.port)) as raw:
+            raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await asyncio.wait_for(patient.began.wait(), 5)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        patient.port.abort()
+        await until(lambda: not at.shared.connections)
+        patient.go.set()
+        await until(lambda: not at.shared.tasks)
 
 
 # === draining and closing

@@ -1,11 +1,12 @@
 """Bad input, one by one: refused by name, with the client able to read why, and with memory that stays bounded."""
 
 import asyncio
+import random
 
 import pytest
 
 from companion.net.h1 import MAX_FIELDS, MAX_HEAD
-from tests.proxy.client import HOST, PATIENCE, Client, memory, serving, until
+from tests.proxy.client import HOST, PATIENCE, Client, Serving, memory, serving, until
 
 POST = "POST /v1/messages HTTP/1.1"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -242,6 +243,52 @@ async def test_what_never_ends_is_refused_while_memory_stays_bounded(start, agai
             assert (await hears).status == status
         assert not at.requests
         assert at.shared.held == 0
+
+
+# === anything
+
+
+SEEDS = [
+    b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
+    b"GET http://localhost/x?y HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nConnection: close\r\n\r\n",
+    b"HEAD / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: [::1]:1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+]
+SPLINTERS = [b"", b"\r\n", b"\n", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 4\r\n", b": ", b"\0", b"x" * 5000]
+
+
+def _mangled(dice: random.Random) -> bytes:
+    data = b"".join(dice.choices(SEEDS, k=dice.randrange(1, 5)))
+    for _ in range(dice.randrange(4)):
+        start = dice.randrange(len(data))
+        data = data[:start] + dice.choice(SPLINTERS) + data[start + dice.randrange(8) :]
+    return data
+
+
+async def _mangles(at: Serving, dice: random.Random) -> None:
+    async with at.client() as client:
+        data, step = _mangled(dice), dice.choice([1, 3, 50, 100_000])
+        for start in range(0, len(data), step):
+            client.writer.write(data[start : start + step])
+            await asyncio.sleep(0)
+        if dice.random() < 0.3:
+            client.writer.transport.abort()
+        elif dice.random() < 0.3:
+            client.writer.write_eof()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_bytes_come_nothing_is_left_behind(seed):
+    dice = random.Random(seed)
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    async with serving(max_inflight_bytes=20_000) as at:
+        for _ in range(5):
+            await asyncio.gather(*(_mangles(at, dice) for _ in range(30)))
+        await until(lambda: not at.shared.connections)
+        assert (at.shared.held, at.shared.tasks, failed) == (0, set(), [])
+        assert at.requests
 
 
 # === order

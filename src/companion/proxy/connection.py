@@ -13,6 +13,7 @@ pauses and asked again when it rings, so a request that comes in one piece sets 
 import asyncio
 import math
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Final, cast
 
@@ -243,6 +244,7 @@ class Connection(RequestReader, asyncio.Protocol):
     def _served(self, request: Request, task: asyncio.Task[None]) -> None:
         """The handler has ended, well or badly. What it left open is ended here."""
         self._task = None
+        self.shared.ended(task)
         request.release()
         error = None if task.cancelled() else task.exception()
         port = self._port
@@ -251,7 +253,6 @@ class Connection(RequestReader, asyncio.Protocol):
         elif error is not None and not isinstance(error, ClientError):
             _log.error("handler failed after the client had left", exc_info=error)
         self._next()
-        self.shared.ended(task)
 
     def _make_up(self, port: HttpPort, error: BaseException | None, *, cancelled: bool, what: str) -> None:
         clock = self.shared.clock
@@ -350,7 +351,9 @@ class Connection(RequestReader, asyncio.Protocol):
             self._drop()
             if not self._transport.is_closing():
                 self._transport.resume_reading()
-                self._transport.write_eof()
+                # Plain asyncio lets the client's reset show here, a moment before it tells.
+                with suppress(OSError):
+                    self._transport.write_eof()
 
     def _leave(self) -> None:
         """The client has left. What was for it ends, unless it is complete and only settling."""
