@@ -1,0 +1,130 @@
+"""The `companion` command: which commands and options there are. What a command does is in the module of its name.
+
+Those modules are imported when their command is called: `companion env` in a shell's start-up file must not pay for the
+proxy. Exit codes: 0 done, 2 refused (a sentence on stderr says why), 128 + n ended by signal n.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="A local proxy that keeps Claude Code answered. Without a command: serve.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Level(StrEnum):
+    """From which level on log lines are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Shell(StrEnum):
+    """Whose syntax to print; `sh` fits bash, zsh and every other POSIX shell."""
+
+    SH = "sh"
+    FISH = "fish"
+
+
+Config = Annotated[str | None, typer.Option("--config", metavar="PATH", help="The configuration file to use.")]
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="Listen here instead of server.host.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="N", help="Listen here instead of server.port; 0: any free one."),
+    ] = None,
+    log_level: Annotated[Level | None, typer.Option(help="Instead of logging.level.")] = None,
+    attached: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the proxy until Ctrl-C or SIGTERM; answers under way are finished first."""
+    with _without("rich"):
+        from companion.cli.serve import Overrides, run_proxy  # noqa: PLC0415 - the whole proxy, for this command only
+
+    overrides = Overrides(host, port, None if log_level is None else log_level.value)
+    raise typer.Exit(run_proxy(config, overrides, attached=attached))
+
+
+@app.command()
+def check(config: Config = None) -> None:
+    """Read the configuration and tell every mistake in it, or what it means. Exit code 2 if it cannot be used."""
+    from companion.cli.check import report  # noqa: PLC0415 - for this command only
+
+    report(config)
+
+
+@app.command()
+def env(
+    config: Config = None,
+    shell: Annotated[Shell | None, typer.Option(help="Default: by $SHELL.")] = None,
+) -> None:
+    """Print what Claude Code needs in its environment. Use it as: eval "$(companion env)"."""
+    from companion.cli.env import show  # noqa: PLC0415 - for this command only
+
+    show(config, None if shell is None else shell.value)
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def run(
+    command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND [ARG]...", show_default=False)] = None,
+    config: Config = None,
+) -> None:
+    """Start a command (default: claude) with the environment that `env` prints.
+
+    If no proxy is running, one runs for as long as the command does. The exit code is the command's.
+    """
+    from companion.cli.run import run_command  # noqa: PLC0415 - for this command only
+
+    raise typer.Exit(run_command(config, command or ["claude"]))
+
+
+@app.command()
+def version() -> None:
+    """Print the version of the program and of its Python."""
+    from companion import __version__  # noqa: PLC0415 - beside the others
+
+    typer.echo(f"companion {__version__} (Python {sys.version.split()[0]}, {sys.platform})")
+
+
+def main() -> None:
+    """Run the command line. Options without a command belong to `serve`."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        arguments = ["version"]
+    elif not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help", *_COMPLETION}):
+        arguments = ["serve", *arguments]
+    try:
+        app(arguments, prog_name="companion")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+_COMPLETION = ("--install-completion", "--show-completion")
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Inside, `package` cannot be imported: structlog would take rich along, for tracebacks that we show plainly."""
+    modules: dict[str, Any] = sys.modules
+    if package in modules:
+        yield
+        return
+    modules[package] = None
+    try:
+        yield
+    finally:
+        del modules[package]

@@ -1,0 +1,48 @@
+"""What `companion serve` says to the person who started it."""
+
+from companion import __version__
+from companion.cli.check import warnings
+from companion.cli.client import DISCOVERY, OWN_CREDENTIAL, line, variables
+from companion.cli.settings import has_passthrough
+from companion.config.file import Loaded
+
+
+def greeting(loaded: Loaded, addresses: list[str], *, first: bool) -> str:
+    """Where everything is; on the first run also what to do next."""
+    lines = [
+        f"Claude Code Companion {__version__}",
+        "",
+        f"  Proxy          {', '.join(addresses)}",
+        f"  Admin          {addresses[0]}/admin/",
+        f"  Configuration  {loaded.path}{' (new: every setting is explained in it)' if first else ''}",
+    ]
+    if first:
+        lines += ["", *_settings_of_the_client(loaded, addresses[0])]
+    lines += ["", *_state(loaded)]
+    return "\n".join(lines) + "\n"
+
+
+def _settings_of_the_client(loaded: Loaded, url: str) -> list[str]:
+    own_credential = has_passthrough(loaded)
+    chosen = variables(url, own_credential=own_credential)
+    return [
+        "Set these where Claude Code is started:",
+        "",
+        *(f"  {line(name, value, 'sh')}" for name, value in chosen.items()),
+        "",
+        DISCOVERY,
+        *([OWN_CREDENTIAL] if own_credential else []),
+        "`companion env` prints them again, and `companion run -- claude` starts Claude Code with them.",
+    ]
+
+
+def _state(loaded: Loaded) -> list[str]:
+    used = [each.name for each in loaded.settings.endpoints if each.enabled]
+    if used:
+        told = [f"Endpoints: {', '.join(used)}.", *(f"warning: {each}" for each in warnings(loaded))]
+    else:
+        told = [
+            "There is no endpoint yet, so every request gets an error that says where to add one: in the file above,",
+            "under `endpoints`. It is read again within a second of being saved.",
+        ]
+    return [*told, "Ctrl-C stops the proxy."]

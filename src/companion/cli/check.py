@@ -1,0 +1,43 @@
+"""`companion check`: what is wrong with the configuration, or what it amounts to."""
+
+import sys
+from collections.abc import Iterator
+
+from companion.cli.settings import base_url, opened
+from companion.config.file import Loaded
+from companion.config.models import EndpointSettings
+
+
+def report(explicit: str | None) -> None:
+    """Print a summary. Secrets that cannot be resolved are warnings: the proxy serves with what is left."""
+    loaded = opened(explicit)
+    print(f"{loaded.path} is fine.\n\nProxy  {base_url(loaded.settings.server)}")
+    endpoints = sorted(loaded.settings.endpoints, key=lambda each: each.priority)
+    if endpoints:
+        print("\nEndpoints, in the order they are tried:")
+        _table([_row(each) for each in endpoints])
+    else:
+        print("\nThere is no endpoint yet: requests get an error that says so.")
+    for warning in warnings(loaded):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def warnings(loaded: Loaded) -> Iterator[str]:
+    """A sentence for each credential that cannot be used."""
+    names = {each.id: each.name for each in loaded.settings.endpoints if each.enabled}
+    for id, credentials in loaded.credentials.items():
+        for number, credential in enumerate(credentials, 1):
+            if credential.problem is not None and id in names:
+                yield f"endpoint {names[id]}, auth.values[{number - 1}] is not used: {credential.problem}"
+
+
+def _row(endpoint: EndpointSettings) -> tuple[str, str, str, str]:
+    keys = len(endpoint.auth.values)
+    auth = endpoint.auth.type + (f", {keys} key{'s' if keys > 1 else ''}" if keys else "")
+    return (str(endpoint.priority) if endpoint.enabled else "off", endpoint.name, endpoint.url, auth)
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

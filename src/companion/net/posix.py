@@ -1,0 +1,66 @@
+"""What POSIX has and Windows does not, or has in another way: signals, sessions, uvloop, private files."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from subprocess import Popen
+from typing import Final
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop as _fastest
+    from subprocess import CREATE_NEW_PROCESS_GROUP as _APART
+else:
+    from uvloop import new_event_loop as _fastest
+
+    _APART = 0
+
+
+new_event_loop: Final[Callable[[], asyncio.AbstractEventLoop]] = _fastest
+STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def on_stopping(loop: asyncio.AbstractEventLoop, heard: Callable[[signal.Signals], None]) -> None:
+    """Call `heard` on the loop for every SIGTERM and SIGINT, instead of ending the process."""
+    for number in STOPPING:
+        if sys.platform == "win32":
+            signal.signal(number, lambda got, _: loop.call_soon_threadsafe(heard, signal.Signals(got)) and None)
+        else:
+            loop.add_signal_handler(number, heard, number)
+
+
+def stopping_ends_the_process(loop: asyncio.AbstractEventLoop) -> None:
+    """The next SIGTERM or SIGINT is not heard any more: it kills."""
+    for number in STOPPING:
+        if sys.platform != "win32":
+            loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+
+
+def forward_signals(child: "Popen[bytes]") -> None:
+    """SIGTERM and SIGHUP go on to the child. SIGINT we only survive: the terminal gives it to the child as well."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, lambda number, _: child.send_signal(number))
+
+
+def start(
+    command: list[str], *, environ: Mapping[str, str] | None = None, apart: bool = False, pipe: int | None = None
+) -> "Popen[bytes]":
+    """Start a process. With `apart` the terminal's Ctrl-C does not reach it; `pipe` is for its stdin and stdout."""
+    return Popen(  # noqa: S603 - the user's own command, or ourselves
+        command,
+        env=environ,
+        stdin=pipe,
+        stdout=pipe,
+        creationflags=_APART if apart else 0,
+        start_new_session=apart,
+    )
+
+
+def open_private(path: Path) -> int:
+    """Open for appending; a file that is new belongs to its owner alone (0600). Returns the descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
