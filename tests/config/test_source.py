@@ -101,6 +101,47 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_refused_soon(tmp_path
     assert time.process_time() - started < 20
 
 
+def test_an_ipv6_address_needs_no_quotes(tmp_path):
+    for text in ("server: {host: ::1, port: 1}\n", "server:\n  host: ::1\n"):
+        assert settings(tmp_path, text).server.host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("007", 7),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1_000", 1000),
+        ("1e3", 1000.0),
+        ("1.50", 1.5),
+        ("true", True),
+        ("~", None),
+        ("null", None),
+        ("yes", "yes"),
+        ("2023-06-01", "2023-06-01"),
+        ("1:30", "1:30"),
+        ("!!str 12", "12"),
+        ("'12'", "12"),
+        ("{7: a}", {"7": "a"}),
+        ("[a, 1, [b]]", ["a", 1, ["b"]]),
+        ("|\n          x\n          y", "x\ny\n"),
+    ],
+)
+def test_values_are_plain_ones_by_the_rules_of_yaml_1_2(tmp_path, text, value):
+    found = settings(tmp_path, one("body:", "  set:", f"    t: {text}"))
+    given = found.endpoints[0].body.set["t"]
+    assert given == value
+    assert type(given) is type(value)
+
+
+def test_an_anchor_may_be_used_again(tmp_path):
+    assert (
+        settings(tmp_path, "gate: {ping: &x 5s, patience: *x}\nhealth: {open: &x 6s, window: *x}\n").health.window == 6
+    )
+
+
 def test_nothing_of_a_foreign_tag_is_made(tmp_path):
     assert refused(tmp_path, "logging: {file: !!python/object/apply:os.getcwd []}\n")
     assert settings(tmp_path, "response_headers: !!null x\n").response_headers is True
