@@ -11,6 +11,7 @@ from companion.config.models import LoggingSettings
 from companion.errors import Fault, Kind, Party, Phase
 from companion.events import OUTCOMES, CircuitChanged, ConfigChanged, ConfigRefused, Events, ExchangeSettled, Switched
 from companion.observe import log
+from tests.observe.test_writer import named_pipe
 
 FAULT = Fault(Party.UPSTREAM, Phase.HEADERS, Kind.OVERLOADED, "we are full", status=529)
 
@@ -191,9 +192,7 @@ def test_an_exception_comes_with_its_traceback(tmp_path, format):
 
 
 def test_dropped_lines_are_told(tmp_path):
-    path = tmp_path / "test.log"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    reader = named_pipe(tmp_path / "test.log")
     written = Log(tmp_path, format="json")
     for _ in range(12_000):
         structlog.get_logger().info("x" * 100)

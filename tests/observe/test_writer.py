@@ -1,5 +1,6 @@
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +19,20 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def named_pipe(path: Path) -> int:
+    """A pipe of that name; returns the reader's end."""
+    if sys.platform == "win32":
+        pytest.skip("there are no named pipes in folders")
+    else:
+        os.mkfifo(path)
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
 @contextmanager
 def stuck(folder: Path, limit: int) -> Iterator[tuple[Writer, int]]:
     """A writer whose reader does not read; `read` is the reader's end."""
     path = folder / "pipe"
-    os.mkfifo(path)
-    read = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    read = named_pipe(path)
     writer = Writer(path, limit=limit)
     try:
         yield writer, read
