@@ -30,7 +30,7 @@ class App:
         pipeline = Pipeline(lambda: self.loaded, self.endpoints, self.events, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
         self._server = Server(lambda: self.loaded.settings.server, Routes(pipeline, page, self._ready), self.clock)
-        self._watcher = Watcher(loaded.path, self._changed, self._refused)
+        self._watcher = Watcher(loaded.path, self._changed, self._refused, since=loaded)
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
@@ -60,8 +60,8 @@ class App:
         return any(view.ready and view.unusable is None for view in self.endpoints.views())
 
     def _changed(self, loaded: Loaded) -> None:
-        self.loaded, self.problems = loaded, ()
         self.endpoints.apply(loaded)
+        self.loaded, self.problems = loaded, ()
         self.events.publish(ConfigChanged(self.clock.monotonic(), str(loaded.path)))
 
     def _refused(self, error: ConfigError) -> None:

@@ -6,9 +6,9 @@ Times are seconds of `Clock.monotonic()` unless a field says otherwise.
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 
 from companion.errors import Fault
@@ -16,8 +16,7 @@ from companion.errors import Fault
 _log = structlog.get_logger("companion.events")
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeStarted:
+class ExchangeStarted(msgspec.Struct, frozen=True):
     """A request was read whole and is on its way. `id` is the exchange id (ULID), the client's x-request-id."""
 
     id: str
@@ -29,8 +28,7 @@ class ExchangeStarted:
     session: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
+class AttemptStarted(msgspec.Struct, frozen=True):
     """One try against one candidate begins; `number` counts from 1 within the exchange."""
 
     exchange: str
@@ -41,8 +39,7 @@ class AttemptStarted:
     model: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(msgspec.Struct, frozen=True):
     """One try is over: `fault` is None when it answered. `first_byte` and `first_content` are None if never reached."""
 
     exchange: str
@@ -56,8 +53,7 @@ class AttemptEnded:
     first_content: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Switched:
+class Switched(msgspec.Struct, frozen=True):
     """The exchange moved from one candidate to the next, and why."""
 
     exchange: str
@@ -67,8 +63,7 @@ class Switched:
     fault: Fault
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeSettled:
+class ExchangeSettled(msgspec.Struct, frozen=True):
     """An exchange is over. `outcome` is one of OUTCOMES; usage counts tokens as the upstream told them."""
 
     id: str
@@ -91,8 +86,7 @@ class ExchangeSettled:
 OUTCOMES = ("complete", "repaired", "failed over", "error", "truncated", "cancelled by client", "rejected")
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitChanged:
+class CircuitChanged(msgspec.Struct, frozen=True):
     """A circuit moved. `scope` is `endpoint`, `credential` or `model`; `until` is when it may be tried again."""
 
     at: float
@@ -106,16 +100,14 @@ class CircuitChanged:
     until: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigChanged:
+class ConfigChanged(msgspec.Struct, frozen=True):
     """A new configuration is live."""
 
     at: float
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigRefused:
+class ConfigRefused(msgspec.Struct, frozen=True):
     """The file was changed into something that cannot be used; the old settings stay."""
 
     at: float

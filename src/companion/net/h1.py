@@ -110,12 +110,11 @@ class MessageReader:
         self.in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        fields = self._fields
-        if len(fields) >= MAX_FIELDS:
-            raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
-        fields.append((name.lower(), value.rstrip()))
+        self._fields.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
+        if len(self.headers) > MAX_FIELDS:
+            raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
         self.in_head = False
         self._fields = []
         self._quiet = 0
@@ -126,6 +125,8 @@ class MessageReader:
         self.body_received(data)
 
     def on_message_complete(self) -> None:
+        if len(self._fields) > MAX_FIELDS:
+            raise HeadTooLarge(f"more than {MAX_FIELDS} trailer fields")
         self._quiet = 0
         self.in_head = True
         self.message_received()

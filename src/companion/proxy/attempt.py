@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Final, Protocol
 
+import msgspec
+
 from companion.clock import Clock
 from companion.errors import FAULTS, Fault, Kind, OnRequest, Party, Phase, UpstreamError
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
@@ -46,8 +48,7 @@ class PassOn(Exception):
     """The last failure holds an upstream's own answer, and that is the client's answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One try to come: whom to ask, whether it is a repetition, and whether nobody is left after it."""
 
     entry: Entry

@@ -5,6 +5,8 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
+
 from companion.config.file import Loaded
 from companion.config.models import Settings
 from companion.errors import Fault
@@ -31,8 +33,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """One try that failed: whom it asked, and how it failed."""
 
     key: CandidateKey

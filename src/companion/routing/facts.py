@@ -1,9 +1,10 @@
 """Facts: what is known about a request before anybody is asked to answer it. Frozen, and cheap to make."""
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from companion.net.h1 import Headers, header
 from companion.protocol.request import RequestHead, is_compaction
@@ -27,8 +28,7 @@ class Client(StrEnum):
         return cls.RESUMING if tuple(map(int, found.groups())) >= RESUMES_SINCE else cls.OLDER
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """One request as the rules see it.
 
     `session` is `x-claude-code-session-id`, or what metadata.user_id says; `whole_text_only` marks a compaction, a

@@ -8,11 +8,12 @@ two. A running rate-limit clock is no guess but the upstream's word: it is out u
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from companion.upstream.views import CandidateView
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One candidate's place in a plan. `waiting`: nothing but a rate-limit clock keeps it out, until `view.until`."""
 
     view: CandidateView

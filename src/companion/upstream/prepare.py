@@ -110,7 +110,7 @@ def _headers(question: Question, settings: EndpointSettings, credential: str | N
     headers.insert(0, (b"host", _authority(settings.url)))
     headers.append((b"accept-encoding", b"identity" if question.stream else b"gzip, deflate"))
     headers += _credential(settings.auth, credential)
-    headers += [(name.encode(), value.encode()) for name, value in edits.set.items()]
+    headers += [(name.lower().encode(), value.encode()) for name, value in edits.set.items()]
     return headers
 
 

@@ -8,8 +8,9 @@ without our knowing: if it dies before a byte of the answer, the request goes ou
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from companion.clock import Clock
 from companion.config.models import PoolSettings, Timeouts
@@ -27,9 +28,8 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connecti
 _STALE: Final = frozenset({Kind.RESET, Kind.CLOSED})
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A request as it goes out. `body` is splices, in order; a `host` header is added where none is given."""
+class Outgoing(msgspec.Struct, frozen=True):
+    """A request as it goes out. Header names are in lower case; a missing `host` is added. `body` is splices."""
 
     method: bytes
     target: bytes
@@ -75,13 +75,8 @@ class Transport:
         await self._pool.close()
 
     def _head(self, request: Outgoing) -> bytes:
-        fields, hosted = [], False
-        for field in request.headers:
-            name = field[0].lower()
-            if name not in _FRAMING:
-                fields.append(field)
-                hosted = hosted or name == b"host"
-        if not hosted:
+        fields = [field for field in request.headers if field[0] not in _FRAMING]
+        if not any(field[0] == b"host" for field in fields):
             fields.insert(0, self._host)
         if request.body or request.method not in {b"GET", b"HEAD"}:
             fields.append((b"content-length", b"%d" % sum(map(len, request.body))))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 
 class CircuitState(StrEnum):
     """closed: in use. open: not before `until`. half-open: one try at a time may prove it."""
@@ -12,8 +14,7 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half-open"
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateKey:
+class CandidateKey(msgspec.Struct, frozen=True):
     """Names a candidate: the endpoint's immutable id, and which of its credentials (0 is the first)."""
 
     endpoint: str
