@@ -110,11 +110,12 @@ class MessageReader:
         self.in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name.lower(), value.rstrip()))
+        fields = self._fields
+        if len(fields) >= MAX_FIELDS:
+            raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
+        fields.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
-        if len(self.headers) > MAX_FIELDS:
-            raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
         self.in_head = False
         self._fields = []
         self._quiet = 0
@@ -125,8 +126,6 @@ class MessageReader:
         self.body_received(data)
 
     def on_message_complete(self) -> None:
-        if len(self._fields) > MAX_FIELDS:
-            raise HeadTooLarge(f"more than {MAX_FIELDS} trailer fields")
         self._quiet = 0
         self.in_head = True
         self.message_received()
