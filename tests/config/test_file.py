@@ -1,5 +1,6 @@
 """The file is found, read whole, and written once."""
 
+import re
 import stat
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def test_the_file_that_is_named_is_taken_there_or_not(places, monkeypatch):
     put(here / NAME)
     assert find("told.yaml") == here / "told.yaml"
     assert find("~/told.yaml") == home / "told.yaml"
+
+
+def test_a_file_in_nobodys_home_is_a_problem(places):
+    with pytest.raises(ConfigError, match=r"~no-such-user/x\.yaml is in the home of a user who is not there"):
+        find("~no-such-user/x.yaml")
 
 
 def test_the_variable_comes_before_the_file_that_is_here(places, monkeypatch):
@@ -97,19 +103,20 @@ def test_the_default_file_holds_every_key_with_its_comment(tmp_path):
         assert any(f"{key}:" in line and (in_a_rule or comment in line) for line in lines), key
 
 
-def test_the_endpoint_in_the_default_file_is_one_once_it_is_no_comment(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+def test_the_endpoint_in_the_default_file_is_one_once_it_is_no_comment(tmp_path):
     write_default(tmp_path / NAME)
-    before, mark, after = (tmp_path / NAME).read_text().partition("\n#   - ")
-    example: list[str] = []
-    rest: list[str] = []
-    for line in (mark.lstrip("\n") + after).splitlines():
-        (example if line.startswith("#") and not rest else rest).append(line)
-    text = "\n".join([before, *(line.replace("# ", "  ", 1).replace("#   -", "    -", 1) for line in example), *rest])
+    text = re.sub(r"^# (?=  )", "", (tmp_path / NAME).read_text(), flags=re.MULTILINE)
     (endpoint,) = load(written(tmp_path, text)).settings.endpoints
-    assert endpoint.name == "anthropic"
-    assert endpoint.id == "anthropic"
-    assert set(endpoint.model_dump()) == set(EndpointSettings.model_fields)
+    auth = {"type": "api_key", "values": ["${ANTHROPIC_API_KEY}"]}
+    given = {"name": "anthropic", "url": "https://api.anthropic.com", "auth": auth}
+    assert endpoint.model_dump() == EndpointSettings.model_validate(given).model_dump()
+
+
+def test_the_default_file_fits_on_a_screen_and_every_line_of_it_says_something(tmp_path):
+    write_default(tmp_path / NAME)
+    lines = (tmp_path / NAME).read_text().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert all(" # " in line or line.startswith("#") for line in lines if line)
 
 
 def test_the_default_file_is_for_its_owner_only_and_nothing_is_left_beside_it(tmp_path):

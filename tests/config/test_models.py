@@ -248,6 +248,14 @@ def test_a_certificate_beside_the_file_is_found_and_its_path_is_absolute(tmp_pat
     assert settings(tmp_path, "defaults: {ca: ca.pem}\n").defaults.ca == tmp_path / "ca.pem"
 
 
+def test_a_path_may_begin_in_the_home_of_somebody_who_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert settings(tmp_path, "logging: {file: ~/x.log}\n").logging.file == tmp_path / "me/x.log"
+    assert refused(tmp_path, "logging: {file: ~no-such-user/x.log}\n") == [
+        "line 1, logging.file: ~no-such-user/x.log is in the home of a user who is not there"
+    ]
+
+
 def test_settings_do_not_show_their_secrets(tmp_path):
     text = one(f"headers: {{set: {{x-key: {SECRET}}}}}", auth=f"{{type: api_key, values: [{SECRET}]}}")
     found = settings(tmp_path, text)

@@ -134,11 +134,9 @@ def _composed(text: str, name: str) -> tuple[Any, Any]:
     raise ConfigError((Problem(name, said, line),))
 
 
-def _explained(error: Any, text: str) -> tuple[int | None, str]:
+def _explained(error: Any, text: str) -> tuple[int, str]:
     """Line and sentence for text that is no YAML. Nothing of the text is in it but single characters."""
-    mark = error.problem_mark or error.context_mark
-    if mark is None:
-        return None, f"is not YAML: {error.problem}"
+    mark = error.problem_mark
     line, said = mark.line + 1, error.problem
     if text[max(0, mark.index - 1) : mark.index + 1] == "${":
         said = 'between [ ] or { } a reference needs quotes: "${NAME}"'
