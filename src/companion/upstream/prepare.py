@@ -100,10 +100,9 @@ def _edits(settings: EndpointSettings) -> dict[str, bytes | None]:
 
 def _headers(question: Question, settings: EndpointSettings, credential: str | None) -> Headers:
     edits = settings.headers
-    headers = [field for field in question.headers if _passes(field[0])]
-    if settings.auth.type != "passthrough":
-        headers = [field for field in headers if field[0] not in _CREDENTIALS]
-    if not any(name == b"anthropic-version" for name, _ in headers):
+    passes = _passes_with_credentials if settings.auth.type == "passthrough" else _passes
+    headers = [field for field in question.headers if passes(field[0])]
+    if header(headers, b"anthropic-version") is None:
         headers.append(_VERSION)
     if dropped := _dropped(edits) | _named_by_connection(question.headers):
         headers = [field for field in headers if field[0] not in dropped]
@@ -115,8 +114,13 @@ def _headers(question: Question, settings: EndpointSettings, credential: str | N
 
 
 @lru_cache(maxsize=1024)
-def _passes(name: bytes) -> bool:
+def _passes_with_credentials(name: bytes) -> bool:
     return name not in _NEVER and not name.startswith(_NEVER_PREFIXES)
+
+
+@lru_cache(maxsize=1024)
+def _passes(name: bytes) -> bool:
+    return _passes_with_credentials(name) and name not in _CREDENTIALS
 
 
 def _dropped(edits: HeaderEdits) -> set[bytes]:

@@ -16,7 +16,7 @@ from companion.clock import Clock
 from companion.config.models import PoolSettings, Timeouts
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.net.dial import Origin, dial
-from companion.net.h1 import encode_head
+from companion.net.h1 import encode_head, header
 from companion.upstream.connection import Connection
 from companion.upstream.pool import Pool
 from companion.upstream.response import Response
@@ -76,7 +76,7 @@ class Transport:
 
     def _head(self, request: Outgoing) -> bytes:
         fields = [field for field in request.headers if field[0] not in _FRAMING]
-        if not any(field[0] == b"host" for field in fields):
+        if header(fields, b"host") is None:
             fields.insert(0, self._host)
         if request.body or request.method not in {b"GET", b"HEAD"}:
             fields.append((b"content-length", b"%d" % sum(map(len, request.body))))
