@@ -20,7 +20,7 @@ import msgspec
 from companion.clock import Clock
 from companion.errors import FAULTS, Fault, Kind, OnRequest, Party, Phase, UpstreamError
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
-from companion.net.h1 import header
+from companion.net.h1 import Headers, header
 from companion.protocol.errors import classify, redact
 from companion.proxy.exchange import Exchange, Failure
 from companion.proxy.failed import Refusal
@@ -100,6 +100,7 @@ class Surface(Protocol):
 
     `slot`: takes one of limits.concurrency. `reconnects`: a lone endpoint is asked again. `streams`: stream limits
     hold. `any_status`: whatever status comes is the answer. `repeatable`: may be asked elsewhere once it was written.
+    `patience`: seconds from the exchange's start that a client of this surface waits at most for a whole answer.
     """
 
     slot: bool
@@ -108,6 +109,7 @@ class Surface(Protocol):
     count_tokens: bool
     any_status: bool
     repeatable: bool
+    patience: float
 
     async def open(self, attempt: Attempt, response: Response) -> None:
         """Take the answer as far as it must be known before the client gets any of it. Raises UpstreamError."""
@@ -190,7 +192,7 @@ class Attempts:
         try:
             await self._send(attempt, surface)
         except UpstreamError as error:
-            fault = cleaned(error.fault, attempt.candidate.credential)
+            fault = cleaned(error.fault, attempt.candidate.credential, exchange.question.headers)
             attempt.end(fault)
             raise UpstreamError(fault) from None
         except asyncio.CancelledError:
@@ -223,7 +225,7 @@ class Attempts:
         if surface.streams:
             await self._exchange_heads(attempt, surface, outgoing, self._headers_limit(attempt))
             return
-        left = exchange.started + _whole_limit(attempt) - self._clock.monotonic()
+        left = exchange.started + min(_whole_limit(attempt), surface.patience) - self._clock.monotonic()
         try:
             async with asyncio.timeout(max(0.0, left)):
                 await self._exchange_heads(attempt, surface, outgoing, None)
@@ -289,10 +291,15 @@ def _reconnects(failure: Failure) -> bool:
     return FAULTS[failure.fault.kind].reconnect and (wait is None or wait <= RECONNECT_AFTER + RECONNECT_SPREAD)
 
 
-def cleaned(fault: Fault, credential: str | None) -> Fault:
-    """The fault without our credential in it, should the upstream have echoed it."""
+def cleaned(fault: Fault, credential: str | None, asked: Headers) -> Fault:
+    """The fault without the credential in it, should the upstream have echoed it.
+
+    Without one of ours it is the client's own, of the headers it `asked` with: then the answer stays as it came.
+    """
     if credential is None:
-        return fault
+        sent = (header(asked, name) or b"" for name in (b"authorization", b"x-api-key"))
+        own = [word for value in sent for word in value.decode("latin-1").split()]
+        return replace(fault, message=redact(fault.message, own))
     answer = fault.answer
     if answer is not None and credential.encode() in answer.body:
         answer = replace(answer, body=redact(answer.body, (credential,)))

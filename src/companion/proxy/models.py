@@ -1,28 +1,37 @@
 """GET /v1/models[/{id}]: an upstream's list where there is one, else the names that the configuration knows."""
 
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, Final
 
 import msgspec
 
 from companion.config.models import Settings
 from companion.errors import Answer, Kind, Phase
+from companion.net.h1 import header
 from companion.proxy.attempt import Attempt
+from companion.proxy.exchange import Exchange
 from companion.proxy.failed import Refusal
 from companion.proxy.sniff import json_fault
 from companion.proxy.whole import WholeSurface
 from companion.upstream.transport import Response
 
+_DISCOVERY: Final = 2.5
 _WILD: Final = frozenset("*?[")
 _SINCE: Final = datetime(2025, 1, 1, tzinfo=UTC).isoformat().replace("+00:00", "Z")
 
 
 class ModelsSurface(WholeSurface):
-    """The client waits 3 s for it and takes any redirect as a failure."""
+    """Claude Code waits 3 s for it and takes any redirect as a failure."""
 
     slot = False
     reconnects = False
     count_tokens = True
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(exchange)
+        agent = header(exchange.request.headers, b"user-agent") or b""
+        self.patience = _DISCOVERY if agent.startswith(b"claude-code/") else inf
 
     def _checked(self, attempt: Attempt, response: Response, body: bytes) -> bytes:
         """An upstream without a model list answers its own kind of 200; only a list, or the one model, will do."""

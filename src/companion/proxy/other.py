@@ -1,5 +1,7 @@
 """Any other path under /v1/: carried to the first endpoint that can be reached, and its answer back, as it is."""
 
+from math import inf
+
 from companion.errors import UpstreamError
 from companion.proxy.attempt import Attempt
 from companion.proxy.exchange import Exchange, Outcome
@@ -17,6 +19,7 @@ class OtherSurface:
     streams = True
     count_tokens = False
     any_status = True
+    patience = inf
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

@@ -6,6 +6,7 @@ the after-gate table says how the client's ends.
 """
 
 import asyncio
+from math import inf
 from typing import Final
 
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
@@ -40,6 +41,7 @@ class StreamSurface:
     count_tokens = False
     any_status = False
     repeatable = True
+    patience = inf
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

@@ -1,5 +1,6 @@
 """Whole answers: read to the end, checked, and only then given to the client. One deadline holds for all of it."""
 
+from math import inf
 from typing import Final
 
 import msgspec
@@ -27,6 +28,7 @@ class WholeSurface:
     count_tokens = False
     any_status = False
     repeatable = True
+    patience = inf
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
