@@ -106,7 +106,6 @@ class _Service:
         if attached:
             threading.Thread(target=_until_stdin_ends, args=(loop, self._stop), daemon=True).start()
         # Nothing that was imported or built so far goes away: the collector need not look at it again and again.
-        gc.collect()
         gc.freeze()
         try:
             await app.run_until(self._stop)
