@@ -1,8 +1,6 @@
 """Whole answers: a Message checked as a stream is, and put right by splices that leave every other byte as it came."""
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -27,8 +25,7 @@ class _Answer(msgspec.Struct):
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A whole answer: `body` is what goes to the client, `content` the types of its blocks, `text_length` characters.
 
     `violations` counts by name; `repaired` tells that `body` is not what came.
@@ -40,8 +37,8 @@ class Message:
     stop_reason: str | None
     usage: Usage
     model: str | None
-    violations: Counter[str] = field(default_factory=Counter)
-    repaired: bool = False
+    violations: dict[str, int]
+    repaired: bool
 
     @property
     def empty(self) -> bool:
@@ -53,10 +50,10 @@ class Message:
 def check_message(body: bytes, mode: str = "repair") -> Message:
     """Raises Violated for what is no Message, in `strict` mode for any violation; `observe` only counts them."""
     answer = _read(body)
-    violations: Counter[str] = Counter()
+    violations: dict[str, int] = {}
     edits: Edits = {}
     for violation, mend in _wrong(answer):
-        violations[violation] += 1
+        violations[violation] = violations.get(violation, 0) + 1
         if mend and mode == "strict":
             raise Violated(violation, "in a whole answer")
         edits |= mend

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from companion.routing.plan import Plan
 from companion.upstream.prepare import Question
 from companion.upstream.views import CandidateKey
 
+NO_PLAN: Final = Plan(())
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -53,7 +55,7 @@ class Exchange:
     question: Question
     facts: Facts
     labels: frozenset[str] = frozenset()
-    plan: Plan = field(default_factory=lambda: Plan(()))
+    plan: Plan = NO_PLAN
     failures: list[Failure] = field(default_factory=list)
     counted: set[CandidateKey] = field(default_factory=set)
     attempts: int = 0
@@ -85,6 +87,11 @@ class Exchange:
         headers: Headers = [(b"x-request-id", self.id.encode())]
         if self.settings.response_headers and self.attempts:
             if self.endpoint is not None:
-                headers.append((b"x-companion-endpoint", quote(self.endpoint, safe=_PRINTABLE).encode()))
+                headers.append((b"x-companion-endpoint", _quoted(self.endpoint)))
             headers.append((b"x-companion-attempts", b"%d" % self.attempts))
         return headers
+
+
+@lru_cache(maxsize=256)
+def _quoted(name: str) -> bytes:
+    return quote(name, safe=_PRINTABLE).encode()

@@ -28,7 +28,7 @@ from companion.proxy.failed import Refusal, all_failed, refuse
 from companion.proxy.port import Port, Request
 from companion.routing.affinity import Shunned
 from companion.routing.facts import Client, Facts, describe
-from companion.routing.plan import plan
+from companion.routing.plan import Planner
 from companion.upstream.endpoint import Endpoints
 from companion.upstream.prepare import Question
 
@@ -43,6 +43,7 @@ class Pipeline:
         self._clock = clock
         self._attempts = Attempts(endpoints, events, clock)
         self._shunned = Shunned(clock)
+        self._planner = Planner()
 
     async def serve(
         self, request: Request, port: Port, *, path: str, messages: bool, surface_of: Callable[[Exchange], Surface]
@@ -97,7 +98,7 @@ class Pipeline:
 
     def _plan(self, exchange: Exchange) -> None:
         views = self._endpoints.views(exchange.facts.model)
-        exchange.plan = plan(views, exchange.labels, self._shunned.of(exchange.facts.session))
+        exchange.plan = self._planner(views, exchange.labels, self._shunned.of(exchange.facts.session))
 
     async def _answer(self, exchange: Exchange, surface: Surface) -> None:
         """The rooms attempt and relay."""

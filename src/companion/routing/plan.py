@@ -49,6 +49,21 @@ class Plan:
         return min((entry.view.until for entry in self.waiting if entry.view.until is not None), default=None)
 
 
+class Planner:
+    """Plans; while nothing has changed, which is most of the time, the last plan is given again."""
+
+    def __init__(self) -> None:
+        self._views: tuple[CandidateView, ...] = ()
+        self._last = Plan(())
+
+    def __call__(self, views: tuple[CandidateView, ...], labels: frozenset[str], shunned: frozenset[str]) -> Plan:
+        if labels or shunned:
+            return plan(views, labels, shunned)
+        if views is not self._views:
+            self._views, self._last = views, plan(views, labels, shunned)
+        return self._last
+
+
 def plan(views: tuple[CandidateView, ...], labels: frozenset[str], shunned: frozenset[str]) -> Plan:
     """Order `views` for a request with `labels`; `shunned` are endpoint ids to ask last among equals in readiness."""
     entries = [_entry(view, labels, shunned) for view in views]

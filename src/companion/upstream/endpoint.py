@@ -118,6 +118,7 @@ class _Stock:
     transports: dict[Hashable, Transport] = field(default_factory=dict)
     slots: dict[Hashable, Slots] = field(default_factory=dict)
     healths: dict[Hashable, Health] = field(default_factory=dict)
+    calm: tuple[CandidateView, ...] = ()
 
 
 class Endpoints:
@@ -137,6 +138,7 @@ class Endpoints:
         old, new = self._stock, _Stock()
         for index, settings in enumerate(loaded.settings.endpoints):
             self._add(new, index, settings, loaded)
+        new.calm = tuple(candidate.calm for candidate in new.candidates.values())
         self._stock = new
         policy = Policy.of(loaded.settings.health)
         for candidate in new.candidates.values():
@@ -147,8 +149,15 @@ class Endpoints:
             old.healths[key].live = False
 
     def views(self, model: str | None = None) -> tuple[CandidateView, ...]:
-        """Every candidate as it stands for `model`, the name that the client asked for; in the file's order."""
-        return tuple(candidate.seen(model) for candidate in self._stock.candidates.values())
+        """Every candidate as it stands for `model`, the name that the client asked for; in the file's order.
+
+        The same object as long as there is nothing to be said about anybody's health.
+        """
+        stock = self._stock
+        for health in stock.healths.values():
+            if health.uneasy:
+                return tuple(candidate.seen(model) for candidate in stock.candidates.values())
+        return stock.calm
 
     def candidate(self, key: CandidateKey) -> Candidate:
         """Raises KeyError when the configuration has it no more."""

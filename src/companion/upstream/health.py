@@ -88,13 +88,15 @@ class Health:
 
     def begin(self, holder: object, model: str | None) -> None:
         """A try begins and takes what permits there are."""
-        for circuit in self._circuits(model):
-            circuit.begin(holder)
+        if self.uneasy:
+            for circuit in self._circuits(model):
+                circuit.begin(holder)
 
     def release(self, holder: object, model: str | None) -> None:
         """The try's permits are free for the next one."""
-        for circuit in self._circuits(model):
-            circuit.release(holder)
+        if self.uneasy:
+            for circuit in self._circuits(model):
+                circuit.release(holder)
 
     def succeeded(self, began: float, model: str | None) -> None:
         """The try was answered in full."""
