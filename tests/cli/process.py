@@ -45,16 +45,24 @@ async def command(*words: str, cwd: Path, stdin: bytes = b"", **environ: str) ->
 
 @asynccontextmanager
 async def started(*words: str, cwd: Path, **environ: str) -> AsyncIterator[Process]:
-    """Start any command, in that home; it is killed in the end if it still runs."""
+    """Start any command, in that home; in the end it is told to stop if it still runs, and killed if it does not."""
     process = await asyncio.create_subprocess_exec(
         *words, cwd=cwd, env=home(cwd, **environ), stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
     try:
         yield process
     finally:
+        await stopped(process)
+
+
+async def stopped(process: Process) -> None:
+    try:
         if process.returncode is None:
-            process.kill()
-        await process.communicate(b"")
+            process.terminate()
+        await asyncio.wait_for(process.communicate(b""), 20)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def ended(process: Process, stdin: bytes = b"") -> Ended:
@@ -102,7 +110,7 @@ class Serving:
 
 @asynccontextmanager
 async def serving(folder: Path, *arguments: str, **environ: str) -> AsyncIterator[Serving]:
-    """Start the proxy and wait for its greeting; it is killed in the end if it still runs."""
+    """Start the proxy and wait for its greeting."""
     async with started(*COMMAND, "serve", *arguments, cwd=folder, **environ) as process:
         greeting = ""
         while "Ctrl-C stops the proxy" not in greeting:
