@@ -262,3 +262,45 @@ FAULTS: Mapping[Kind, Rule] = {
     Kind.INTERNAL: _rule(_STOP, _NOTHING, _TEMPORARY, "test_our_own_mistake_is_a_500_and_blames_us"),
     Kind.CANCELLED: _rule(_STOP, _NOTHING, Verdict.NONE, "test_a_client_that_leaves_hurts_nobody"),
 }
+
+
+_MEANING: Mapping[str, str] = {
+    OnRequest.PASS_ON: "passes on",
+    OnRequest.NEXT: "next candidate",
+    OnRequest.STOP: "ends",
+    OnCircuit.NOTHING: "nothing",
+    OnCircuit.COUNT: "counts",
+    OnCircuit.CREDENTIAL: "the credential opens",
+    OnCircuit.WAIT: "waits until told",
+}
+
+
+def reference() -> str:
+    """docs/reference/faults.md."""
+    rows = (
+        f"| `{kind}` | {_MEANING[rule.request]} | {'yes' if rule.reconnect else 'no'} | {_MEANING[rule.circuit]} "
+        f"| {rule.verdict} |"
+        for kind, rule in FAULTS.items()
+    )
+    return "\n".join((_INTRODUCTION, *rows)) + "\n"
+
+
+_INTRODUCTION = """\
+# Faults
+
+This page is made from the program by `python -m companion.errors`.
+
+Every try that fails is one of these. The code is what the log shows as `fault`. *The request*: `passes on` gives the
+upstream's own answer to the client; `next candidate` asks the next key or endpoint, and the client notices nothing.
+*Asked again*: where it is the only endpoint, it is tried twice more on fresh connections, 0.5 to 2 s apart. *Its
+health*: `counts` is a fault that can open the circuit ([health](health.md)). *If all failed*: what the client is told
+when no other candidate has answered: `temporary` is a 529, with `retry-after` where the time is known; the three
+hopeless ones are 401, 429 and 503 with `x-should-retry: false`, and a sentence that names each endpoint and why it
+failed.
+
+| fault | the request | asked again | its health | if all failed |
+| --- | --- | --- | --- | --- |"""
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

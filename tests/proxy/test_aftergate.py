@@ -220,7 +220,7 @@ async def test_only_the_end_missing_is_no_cut_at_all(tmp_path: Path):
     for agent in (CLAUDE_CODE, OLDER_CLAUDE_CODE, SDK):
         for how in ("fin", "rst", "clean"):
             async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
-                sim.queue(replies.cut("before_message_stop", how, of=TEXT))  # type: ignore[arg-type]  # one of its ways
+                sim.queue(replies.cut("before_message_stop", how, of=TEXT))
                 answer = await message(proxy.url, agent=agent)
 
                 closed(answer, "end_turn")

@@ -301,7 +301,7 @@ async def test_a_redirect_moves_on(tmp_path: Path):
 
 async def test_a_500_moves_on(tmp_path: Path):
     for form in ("json", "html", "empty"):
-        await moves_on(tmp_path, replies.status(500, form), Kind.SERVER_ERROR)  # type: ignore[arg-type]  # one of its forms
+        await moves_on(tmp_path, replies.status(500, form), Kind.SERVER_ERROR)
     await moves_on(tmp_path, replies.status(504), Kind.SERVER_ERROR)
     await counts(tmp_path, replies.status(500))
 
@@ -420,7 +420,7 @@ async def test_a_whole_answer_has_one_deadline(tmp_path: Path):
 
 async def test_a_cut_before_content_moves_on(tmp_path: Path):
     for how in ("fin", "rst", "clean"):
-        await moves_on(tmp_path, replies.cut("before_content", how), Kind.CUT, Phase.FIRST_CONTENT)  # type: ignore[arg-type]  # one of its ways
+        await moves_on(tmp_path, replies.cut("before_content", how), Kind.CUT, Phase.FIRST_CONTENT)
 
 
 async def test_an_error_event_in_mid_stream_counts(tmp_path: Path):
@@ -520,7 +520,7 @@ async def test_a_client_that_leaves_hurts_nobody(tmp_path: Path):
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait for what is about to happen, within the second that the product promises (and a noisy machine's patience)."""
+    """Wait for what is about to happen, as long as a noisy machine may take for it."""
     async with asyncio.timeout(5):
         while not true():  # noqa: ASYNC110  # what is waited for has no event to tell it
             await asyncio.sleep(0.005)

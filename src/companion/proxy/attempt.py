@@ -12,7 +12,7 @@ which is better than nothing when nobody is left.
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, isinf
 from typing import Final, Protocol
 
 import msgspec
@@ -230,9 +230,9 @@ class Attempts:
             async with asyncio.timeout(max(0.0, left)):
                 await self._exchange_heads(attempt, surface, outgoing, None)
         except TimeoutError:
-            late = Fault(
-                Party.UPSTREAM, Phase.BODY, Kind.WHOLE_TIMEOUT, "no whole answer in time (timeouts.whole_answer)"
-            )
+            # Whoever is slow with what it need not have is not to blame for it.
+            kind = Kind.WHOLE_TIMEOUT if isinf(surface.patience) else Kind.NOT_THERE
+            late = Fault(Party.UPSTREAM, Phase.BODY, kind, "no whole answer in time (timeouts.whole_answer)")
             raise UpstreamError(late) from None
 
     async def _exchange_heads(

@@ -122,7 +122,8 @@ class StreamSurface:
         except Violated as violated:
             if violated.sent:
                 self._write(violated.sent)
-            fault = Fault(Party.UPSTREAM, Phase.BODY, violated.kind, violated.detail, error_type=violated.error_type)
+            said = violated.detail if violated.kind is Kind.ERROR_EVENT else str(violated)
+            fault = Fault(Party.UPSTREAM, Phase.BODY, violated.kind, said, error_type=violated.error_type)
             raise UpstreamError(fault) from None
         if out:
             self._write(out)
