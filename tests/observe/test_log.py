@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,16 @@ def test_an_exchange_is_one_line(tmp_path):
         "input_tokens": 12,
         "output_tokens": 34,
     }
+
+
+def test_every_field_of_an_exchange_is_documented(tmp_path):
+    written = Log(tmp_path, format="json")
+    written.events.publish(settled(violations=("missing_stop",), fault=FAULT))
+
+    (fields,) = written.lines()
+    page = (Path(__file__).parents[2] / "docs/reference/log.md").read_text(encoding="utf-8")
+    table = page.partition("An `exchange` has\n\n")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) | {"event", "level", "timestamp"} == set(fields)
 
 
 def test_a_model_that_was_sent_as_asked_is_named_once(tmp_path):
@@ -157,6 +168,21 @@ def test_names_from_outside_cannot_move_the_cursor(tmp_path):
     assert "\x1b" not in text
     assert len(text.splitlines()) == 1
     assert "evil" in text
+
+
+def test_what_libraries_and_exceptions_say_cannot_move_the_cursor_either(tmp_path):
+    written = Log(tmp_path, format="text")
+    logging.getLogger("asyncio").error("two\nlines \x1b[2J")
+    said = "\x1b[2J"
+    try:
+        raise ValueError(said)
+    except ValueError:
+        structlog.get_logger().exception("failed")
+
+    text = written.text()
+    assert "\x1b" not in text
+    assert text.count("\\x1b[2J") == 2
+    assert "two\nlines" in text
 
 
 def test_the_level_is_obeyed_and_can_change(tmp_path):

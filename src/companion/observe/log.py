@@ -99,7 +99,7 @@ class Text:
                 text = repr(text)
             words.append((keys.get(key) or self._named(key)) + text)
         line = " ".join(words)
-        return line if trace is None else f"{line}\n{trace}"
+        return line if trace is None else f"{line}\n{_tame(trace)}"
 
     def _time(self) -> str:
         now = time.time()
@@ -112,6 +112,11 @@ class Text:
         """Keys are few, and our own."""
         found = self._keys[key] = self._key(key)
         return found
+
+
+def _tame(text: str) -> str:
+    """Text of several lines, without what moves a cursor."""
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
 
 
 def _drop(_logger: WrappedLogger, _method: str, _event: EventDict) -> EventDict:
@@ -129,7 +134,8 @@ class _FromLibraries(logging.Handler):
     """asyncio and other libraries log by the standard library; their lines join ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
+        said = _tame(record.getMessage())
+        structlog.get_logger(record.name).log(record.levelno, said, exc_info=record.exc_info or None)
 
 
 class ExchangeLog:
