@@ -23,12 +23,17 @@ def report(explicit: str | None) -> None:
 
 
 def warnings(loaded: Loaded) -> Iterator[str]:
-    """A sentence for each credential that cannot be used."""
-    names = {each.id: each.name for each in loaded.settings.endpoints if each.enabled}
-    for id, credentials in loaded.credentials.items():
-        for number, credential in enumerate(credentials, 1):
-            if credential.problem is not None and id in names:
-                yield f"endpoint {names[id]}, auth.values[{number - 1}] is not used: {credential.problem}"
+    """A sentence for each endpoint or key that cannot be used."""
+    for endpoint in loaded.settings.endpoints:
+        problems = [credential.problem for credential in loaded.credentials[endpoint.id]]
+        if not endpoint.enabled:
+            continue
+        if all(problems):
+            yield f"endpoint {endpoint.name} is not used: {problems[0]}"
+            continue
+        for number, problem in enumerate(problems):
+            if problem is not None:
+                yield f"endpoint {endpoint.name}, auth.values[{number}] is not used: {problem}"
 
 
 def _row(endpoint: EndpointSettings) -> tuple[str, str, str, str]:
