@@ -50,6 +50,10 @@ class Message(msgspec.Struct, frozen=True):
 def check_message(body: bytes, mode: str = "repair") -> Message:
     """Raises Violated for what is no Message, in `strict` mode for any violation; `observe` only counts them."""
     answer = _read(body)
+    content = tuple([block.type for block in answer.content])
+    text_length = sum([len(block.text or "") for block in answer.content])
+    if _is_right(answer, content):
+        return Message(body, content, text_length, answer.stop_reason, answer.usage or Usage(), answer.model, {}, False)
     violations: dict[str, int] = {}
     edits: Edits = {}
     for violation, mend in _wrong(answer):
@@ -60,14 +64,17 @@ def check_message(body: bytes, mode: str = "repair") -> Message:
     repaired = bool(edits) and mode != "observe"
     return Message(
         spans.edit(body, edits) if repaired else body,
-        tuple(block.type for block in answer.content),
-        sum(len(block.text or "") for block in answer.content),
+        content,
+        text_length,
         _meant(answer),
         answer.usage or Usage(),
         answer.model,
         violations,
         repaired,
     )
+
+
+_OUR_WORDS: Final = frozenset({"end_turn", "tool_use", "max_tokens", "stop_sequence", "pause_turn", "refusal"})
 
 
 def set_model(body: bytes, model: str) -> bytes:
@@ -93,6 +100,20 @@ def _read(body: bytes) -> _Answer:
         return loosely(told, _Answer)  # type: ignore[no-any-return]  # it is what it was asked for
     except (msgspec.ValidationError, TypeError):
         raise Violated(Violation.NOT_A_MESSAGE, "no list of content blocks") from None
+
+
+def _is_right(answer: _Answer, content: tuple[str, ...]) -> bool:
+    """Whether there is nothing that `_wrong` could find: nearly always so, and told at a glance."""
+    usage = answer.usage
+    return (
+        answer.type == "message"
+        and answer.role == "assistant"
+        and answer.stop_reason in _OUR_WORDS
+        and (answer.stop_reason != "end_turn" or "tool_use" not in content)
+        and usage is not None
+        and usage.input_tokens is not None
+        and usage.output_tokens is not None
+    )
 
 
 def _wrong(answer: _Answer) -> Iterator[tuple[Violation, Edits]]:

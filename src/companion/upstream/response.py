@@ -95,6 +95,8 @@ class Response:
 
     async def read_all(self, limit: int, *, idle: float | None) -> bytes:
         """The rest of the body. Raises UpstreamError (BAD_HTTP) where it is longer than `limit` bytes."""
+        if self._ended and not self._encoding and self._buffered <= limit:
+            return self._rest()
         pieces: list[bytes] = []
         size = 0
         while piece := await self.read(idle=idle):
@@ -217,6 +219,13 @@ class Response:
         self._buffered -= len(piece)
         self._flow()
         return piece
+
+    def _rest(self) -> bytes:
+        """All that is here of a body that came as it is."""
+        rest = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._buffered = 0
+        return rest
 
     def _decoded(self) -> bytes:
         if self._inflater is None:
