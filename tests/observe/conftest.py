@@ -3,6 +3,8 @@ import logging
 import pytest
 import structlog
 
+from companion.observe import log
+
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was():
@@ -10,6 +12,7 @@ def _log_as_it_was():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    log.silence()
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -45,6 +45,8 @@ def configure(settings: LoggingSettings) -> Writer:
         logger_factory=lambda *_: _Line(writer.put),
         cache_logger_on_first_use=False,
     )
+    plain = settings.format == "text" and not coloured
+    _State.direct = _Direct(Text(coloured=False), writer.put) if plain else None
     set_level(settings.level)
     logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
     return writer
@@ -52,12 +54,14 @@ def configure(settings: LoggingSettings) -> Writer:
 
 def silence() -> None:
     """Log nothing at all."""
+    _State.direct = None
     structlog.configure(processors=[_drop])
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
 def set_level(level: str) -> None:
     """From now on lines below this level are not even made."""
+    _State.threshold = _LEVELS[level]
     structlog.configure(**{**structlog.get_config(), "wrapper_class": _bound(level)})
 
 
@@ -93,13 +97,14 @@ class Text:
         trace = event.pop("exception", None)
         keys = self._keys
         words = [self._time(), self._levels[level], name]
-        for key, value in event.items():
-            text = value if value.__class__ is str else str(value)
-            if not text.isprintable() or " " in text:
-                text = repr(text)
-            words.append((keys.get(key) or self._named(key)) + text)
+        words += [(keys.get(key) or self._named(key)) + _word(value) for key, value in event.items()]
         line = " ".join(words)
         return line if trace is None else f"{line}\n{_tame(trace)}"
+
+    def exchange(self, level: str, fields: dict[str, Any]) -> str:
+        """The one line that there are many of, without what structlog does for any line."""
+        words = [f"{key}={_word(value)}" for key, value in fields.items()]
+        return f"{self._time()} [{level}] exchange {' '.join(words)}"
 
     def _time(self) -> str:
         now = time.time()
@@ -138,6 +143,25 @@ class _FromLibraries(logging.Handler):
         structlog.get_logger(record.name).log(record.levelno, said, exc_info=record.exc_info or None)
 
 
+def _word(value: Any) -> str:
+    text = value if value.__class__ is str else str(value)
+    return text if text.isalnum() or (text.isprintable() and " " not in text) else repr(text)
+
+
+class _Direct(NamedTuple):
+    """Where exchange lines go past structlog, whose way costs as much as the rest of the line: plain text only."""
+
+    text: Text
+    put: Callable[[str], None]
+
+
+class _State:
+    """Of the process, as structlog's own configuration is."""
+
+    direct: ClassVar[_Direct | None] = None
+    threshold: ClassVar[int] = logging.INFO
+
+
 class ExchangeLog:
     """Listens to the news and writes the lines."""
 
@@ -168,8 +192,12 @@ def _settled(event: ExchangeSettled) -> None:
         fields["violations"] = ",".join(event.violations)
     if event.fault is not None:
         fields["fault"] = str(event.fault.kind)
-    told = _log.info if event.outcome in _WELL else _log.warning
-    told("exchange", **fields)
+    level = "info" if event.outcome in _WELL else "warning"
+    direct = _State.direct
+    if direct is None:
+        _log.log(_LEVELS[level], "exchange", **fields)
+    elif _LEVELS[level] >= _State.threshold:
+        direct.put(direct.text.exchange(level, fields))
 
 
 def _switched(event: Switched) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from companion.net.h1 import Headers, header
 from companion.protocol.request import RequestHead, is_compaction
 
-_CLAUDE_CODE: Final = re.compile(rb"claude-cli/(\d+)\.(\d+)\.(\d+)")
+_CLAUDE_CODE: Final = re.compile(rb"claude-cli/(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 RESUMES_SINCE: Final = (2, 1, 281)
 
 
@@ -22,10 +23,15 @@ class Client(StrEnum):
 
     @classmethod
     def of(cls, headers: Headers) -> "Client":
-        found = _CLAUDE_CODE.match(header(headers, b"user-agent") or b"")
-        if found is None:
-            return cls.OTHER
-        return cls.RESUMING if tuple(map(int, found.groups())) >= RESUMES_SINCE else cls.OLDER
+        return _client(header(headers, b"user-agent") or b"")
+
+
+@lru_cache(maxsize=256)
+def _client(agent: bytes) -> Client:
+    found = _CLAUDE_CODE.match(agent)
+    if found is None:
+        return Client.OTHER
+    return Client.RESUMING if tuple(map(int, found.groups())) >= RESUMES_SINCE else Client.OLDER
 
 
 class Facts(msgspec.Struct, frozen=True):
