@@ -22,6 +22,7 @@ from companion.errors import FAULTS, Fault, Kind, OnRequest, Party, Phase, Upstr
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
 from companion.net.h1 import Headers, header
 from companion.protocol.errors import classify, redact
+from companion.proxy.deadline import Deadline
 from companion.proxy.exchange import Exchange, Failure
 from companion.proxy.failed import Refusal
 from companion.routing.plan import Entry
@@ -227,7 +228,7 @@ class Attempts:
             return
         left = exchange.started + min(_whole_limit(attempt), surface.patience) - self._clock.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, left)):
+            with Deadline(left):
                 await self._exchange_heads(attempt, surface, outgoing, None)
         except TimeoutError:
             # Whoever is slow with what it need not have is not to blame for it.
