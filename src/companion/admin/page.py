@@ -31,6 +31,7 @@ li { display: flex; flex-wrap: wrap; gap: 2px 16px; align-items: baseline; paddi
 li + li { border-top: 1px solid var(--line); }
 li b { flex: 1 1 160px; font-weight: 600; } li code { flex: 2 1 240px; color: var(--quiet); }
 li span { flex: 1 1 200px; } .good { color: var(--good); } .bad { color: var(--bad); } .wait { color: var(--wait); }
+.quiet { color: var(--quiet); }
 .note { border: 1px solid var(--line); border-left: 3px solid var(--bad); border-radius: 8px; background: var(--card);
   padding: 10px 14px; white-space: pre-wrap; overflow-wrap: anywhere; color: var(--text); }
 pre { border: 1px solid var(--line); border-radius: 8px; background: var(--card); padding: 12px 14px; margin: 0;
@@ -111,7 +112,7 @@ class Page:
 
     def _state(self, view: CandidateView) -> tuple[str, str]:
         if view.unusable is not None:
-            return "bad", view.unusable
+            return "quiet" if view.unusable == "disabled" else "bad", view.unusable
         if view.ready:
             return "good", "ready" if view.reason is None else f"ready ({view.reason})"
         left = "" if view.until is None else f", {max(0, round(view.until - self._clock.monotonic()))} s left"

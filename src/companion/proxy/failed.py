@@ -53,7 +53,7 @@ def all_failed(plan: Plan, failures: Sequence[Failure], now: float, config: str)
         (f.fault for f, v in zip(latest, verdicts, strict=True) if v is Verdict.ITS_OWN and f.fault.answer), None
     )
     if Verdict.TEMPORARY in verdicts or plan.waiting:
-        refusal = _temporary(plan, latest, now)
+        refusal = _temporary(plan, latest, now, config)
         if own is None or refusal.status != 429:
             return refusal
     if own is not None:
@@ -61,9 +61,9 @@ def all_failed(plan: Plan, failures: Sequence[Failure], now: float, config: str)
     return _hopeless(plan, latest, verdicts, config)
 
 
-def _temporary(plan: Plan, latest: Sequence[Failure], now: float) -> Refusal:
+def _temporary(plan: Plan, latest: Sequence[Failure], now: float, config: str) -> Refusal:
     recovery = _recovery(plan, latest, now)
-    sentence = "No upstream can answer right now: " + _account(plan, latest, now)
+    sentence = f"No upstream can answer right now: {_account(plan, latest, now)} Endpoints are set in {config}."
     if recovery is None:
         return Refusal(529, "overloaded_error", sentence)
     if recovery > _LATER:
