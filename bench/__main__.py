@@ -9,6 +9,7 @@ import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from bench import peers
@@ -85,16 +86,20 @@ def _save(options: argparse.Namespace, document: dict[str, Any]) -> None:
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def _prepare(options: argparse.Namespace) -> Path:
+def _prepare(options: argparse.Namespace) -> None:
     if not usable():
         raise BenchError("Linux and two cores are needed, one for the load and one for the proxy", code=2)
     refuse_leftovers(BUILD)
     refuse_busy_port(options.port)
     refuse_busy_port(options.port + 1)
     compile_program()
-    folder = BUILD / f"run-{options.port}"
-    folder.mkdir(exist_ok=True)
-    return folder
+
+
+def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[Peer], list[Line]]:
+    rivals = _peers(options, folder)
+    bench = Bench(folder, options.port + 1, options.seconds)
+    with on_core(LOAD_CORE):
+        return rivals, [_rounds(bench, row, rivals, options.rounds) for row in ROWS if row.name in options.rows]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,11 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        folder = _prepare(options)
-        rivals = _peers(options, folder)
-        bench = Bench(folder, options.port + 1, options.seconds)
-        with on_core(LOAD_CORE):
-            lines = [_rounds(bench, row, rivals, options.rounds) for row in ROWS if row.name in options.rows]
+        _prepare(options)
+        with TemporaryDirectory(dir=BUILD, prefix="run-") as folder:
+            rivals, lines = _measure(options, Path(folder))
     except BenchError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return error.code
