@@ -162,7 +162,7 @@ def test_every_message_in_troubleshooting_is_one_of_the_programs():
 def test_every_event_of_the_log_is_documented():
     events = set(re.findall(r"(?:_log\.\w+|\btold)\(\s*\"([a-z_ ]+)\"", SOURCE))
 
-    assert {"exchange", "circuit", "stopping"} <= events
+    assert {"circuit", "stopping"} <= events
     documented = set(re.findall(r"`([a-z_ ]+)`", text(ROOT / "docs/reference/log.md")))
     assert events <= documented
 

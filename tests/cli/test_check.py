@@ -66,3 +66,10 @@ async def test_no_configuration_is_said_and_none_is_written(tmp_path):
     assert ended.code == 2
     assert "There is no configuration at" in ended.err
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+async def test_a_home_that_nobody_has_is_one_sentence(tmp_path):
+    ended = await companion("check", "--config", "~nobody-of-that-name/config.yaml", cwd=tmp_path)
+
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1

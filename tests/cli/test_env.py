@@ -1,11 +1,30 @@
+import asyncio
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.cli.process import COMMAND, command, companion, endpoint, write_config
+from tests.cli.process import COMMAND, command, companion, endpoint, home, write_config
 
 SHOW = 'printf "%s\\n" "$ANTHROPIC_BASE_URL" "$ANTHROPIC_AUTH_TOKEN" "$API_TIMEOUT_MS" "$NO_PROXY"'
 SET = ["http://127.0.0.1:8099", "companion", "600000", "corp.example,localhost,127.0.0.1,::1"]
+
+
+async def in_a_terminal(folder: Path, *arguments: str) -> str:
+    """What is on stderr when stdout is a terminal."""
+    if sys.platform == "win32":
+        pytest.skip("there are no pseudo-terminals")
+    else:
+        terminal, stdout = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *arguments, cwd=folder, env=home(folder), stdout=stdout, stderr=asyncio.subprocess.PIPE
+        )
+        os.close(stdout)
+        _, told = await process.communicate()
+        os.close(terminal)
+        return told.decode()
 
 
 @pytest.mark.parametrize("quotes", ['"', ""])
@@ -39,6 +58,16 @@ async def test_the_shell_is_told_by_its_variable(tmp_path, shell, word):
 
     assert all(line.startswith(word) for line in ended.out.splitlines())
     assert len(ended.out.splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("shell", "use"), [("sh", 'eval "$(companion env)"'), ("fish", "companion env --shell fish | source")]
+)
+async def test_somebody_who_reads_it_is_told_how_to_use_it(tmp_path, shell, use):
+    told = await in_a_terminal(tmp_path, "env", "--shell", shell)
+
+    assert use in told
+    assert "model discovery" in told
 
 
 async def test_without_a_configuration_the_defaults_count_and_none_is_written(tmp_path):

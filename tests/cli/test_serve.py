@@ -223,6 +223,18 @@ async def test_the_log_level_of_the_file_is_live(tmp_path):
         assert "rejected" in await seen
 
 
+async def test_the_log_level_of_the_command_line_outlives_a_change_of_the_file(tmp_path):
+    write_config(tmp_path, logging={"level": "info"})
+    async with serving(tmp_path, "--log-level", "error") as proxy:
+        write_config(tmp_path, server={"port": 8099}, logging={"level": "info"})
+        (tmp_path / "config.yaml").write_text("server: {port: many}\n")
+        await proxy.logged("config_problem")
+        proxy.signal(signal.SIGTERM)
+        done = await proxy.ended()
+
+    assert "[info]" not in done.err
+
+
 async def test_what_needs_a_restart_is_said(tmp_path):
     write_config(tmp_path)
     async with serving(tmp_path) as proxy:
