@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import msgspec
 
 from companion.clock import Clock
-from companion.errors import FAULTS, Fault, Kind, OnRequest, Party, Phase, UpstreamError
+from companion.errors import FAULTS, Fault, Kind, OnCircuit, OnRequest, Party, Phase, UpstreamError, Verdict
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
 from companion.net.h1 import Headers, header
 from companion.protocol.errors import classify, redact
@@ -46,7 +46,11 @@ class AllFailed(Exception):
 
 
 class PassOn(Exception):
-    """The last failure holds an upstream's own answer, and that is the client's answer."""
+    """`failure` holds an upstream's own answer, and that is the client's answer."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.name)
+        self.failure = failure
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -73,14 +77,20 @@ class Attempt:
     first_content: float | None = None
     ended: bool = False
 
+    @property
+    def limits(self) -> bool:
+        """Whether rate limits in the answer are the client's business: its own account's, or the only one's."""
+        return self.candidate.passthrough or not self.exchange.pooled
+
     def end(self, fault: Fault | None) -> None:
         if self.ended:
             return
         self.ended = True
-        key = self.candidate.key
-        self.tried.settle(fault, count=fault is None or key not in self.exchange.counted)
-        if fault is not None:
-            self.exchange.counted.add(key)
+        key, counted = self.candidate.key, self.exchange.counted
+        hard = fault is not None and FAULTS[fault.kind].circuit is OnCircuit.COUNT
+        self.tried.settle(fault, count=not (hard and key in counted))
+        if hard:
+            counted.add(key)
         self.events.publish(
             AttemptEnded(
                 exchange=self.exchange.id,
@@ -146,11 +156,11 @@ class Attempts:
                 exchange.failures.append(failure)
                 exchange.fault = error.fault
             if self._passes_on(failure):
-                raise PassOn
+                raise PassOn(failure)
             if FAULTS[failure.fault.kind].request is OnRequest.STOP or not _may_move(surface, failure.fault):
                 break
-        if exchange.failures and exchange.failures[-1].fault.kind is Kind.EMPTY_ANSWER:
-            raise PassOn
+        if (empty := _empty(exchange)) is not None:
+            raise PassOn(empty)
         raise AllFailed
 
     def _passes_on(self, failure: Failure) -> bool:
@@ -171,8 +181,9 @@ class Attempts:
         if not (surface.reconnects and exchange.plan.single):
             return
         for _ in range(RECONNECTS):
-            failure = exchange.failures[-1]
-            if len(exchange.failures) >= MAX_TRIES or self._late(exchange) or not _reconnects(failure):
+            latest = reversed({failure.key: failure for failure in exchange.failures}.values())
+            failure = next((failure for failure in latest if _reconnects(failure)), None)
+            if failure is None or len(exchange.failures) >= MAX_TRIES or self._late(exchange):
                 return
             if not self._endpoints.budget.withdraw():
                 return
@@ -253,9 +264,11 @@ class Attempts:
             raise
 
     async def _refused(self, attempt: Attempt, surface: Surface, response: Response) -> Fault:
+        limit = attempt.candidate.timeouts.idle_gate
         try:
-            body = await response.read_all(MAX_ERROR_BODY, idle=attempt.candidate.timeouts.idle_gate)
-        except UpstreamError:
+            with Deadline(limit):
+                body = await response.read_all(MAX_ERROR_BODY, idle=limit)
+        except (UpstreamError, TimeoutError):
             body = b""
         wall, model = self._clock.wall(), attempt.exchange.model_sent
         return classify(
@@ -286,6 +299,16 @@ def _may_move(surface: Surface, fault: Fault) -> bool:
     return surface.repeatable or fault.phase in {Phase.CONNECT, Phase.TLS}
 
 
+def _empty(exchange: Exchange) -> Failure | None:
+    """The empty answer to pass on: the last word, or what there is where waiting would bring no other."""
+    latest = list({failure.key: failure for failure in exchange.failures}.values())
+    empty = [failure for failure in latest if failure.fault.kind is Kind.EMPTY_ANSWER]
+    rest = (FAULTS[failure.fault.kind].verdict for failure in latest if failure not in empty)
+    if empty and (empty[-1] is exchange.failures[-1] or not (exchange.plan.waiting or Verdict.TEMPORARY in rest)):
+        return empty[-1]
+    return None
+
+
 def _reconnects(failure: Failure) -> bool:
     """Whether the same endpoint is worth another try at once; not when it said itself that it is not."""
     wait = failure.fault.retry_after
@@ -302,6 +325,7 @@ def cleaned(fault: Fault, credential: str | None, asked: Headers) -> Fault:
         own = [word for value in sent for word in value.decode("latin-1").split()]
         return replace(fault, message=redact(fault.message, own))
     answer = fault.answer
-    if answer is not None and credential.encode() in answer.body:
-        answer = replace(answer, body=redact(answer.body, (credential,)))
+    if answer is not None:
+        headers = tuple((name, redact(value, (credential,))) for name, value in answer.headers)
+        answer = replace(answer, headers=headers, body=redact(answer.body, (credential,)))
     return replace(fault, message=redact(fault.message, (credential,)), answer=answer)

@@ -75,7 +75,8 @@ class Exchange:
     @property
     def pooled(self) -> bool:
         """Whether more than one account could have answered: then no account's limits are the client's business."""
-        return len(self.plan.chosen) > 1
+        entries = self.plan.entries
+        return len(entries) > 1 and sum(entry.chosen or entry.waiting for entry in entries) > 1
 
     def release(self) -> None:
         """The gate has opened: nobody will be sent this request again, so its body may go."""

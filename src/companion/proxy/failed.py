@@ -82,9 +82,7 @@ def _recovery(plan: Plan, latest: Sequence[Failure], now: float) -> float | None
         if failure.fault.retry_after is None:
             return None
         known.append(failure.fault.retry_after)
-    tried = {failure.key.endpoint for failure in latest}
-    waiting = (entry.view for entry in plan.waiting if entry.view.key.endpoint not in tried)
-    known += [max(0.0, view.until - now) for view in waiting if view.until is not None]
+    known += [max(0.0, entry.view.until - now) for entry in plan.waiting if entry.view.until is not None]
     return min(known, default=None)
 
 
@@ -114,9 +112,9 @@ def _account(plan: Plan, latest: Sequence[Failure], now: float) -> str:
     clauses = [
         f"{failure.name}: {failure.fault.kind.value.replace('_', ' ')}{_told(failure.fault)}" for failure in latest
     ]
-    tried = {failure.key.endpoint for failure in latest}
+    tried = {failure.key for failure in latest}
     for entry in plan.entries:
-        if entry.view.key.endpoint not in tried and not entry.chosen:
+        if entry.view.key not in tried and not entry.chosen:
             until = f" for {_words(entry.view.until - now)} more" if entry.view.until is not None and now else ""
             clauses.append(f"{entry.view.name}: {entry.reason}{until}")
     return "; ".join(dict.fromkeys(clauses)) + "."

@@ -38,7 +38,7 @@ class Gate:
         """Raises UpstreamError."""
         if self._start is not None:
             piece = self._start + piece
-            seen = nature(piece, self._headers)
+            seen = nature(piece)
             if seen is Nature.HTML:
                 raise html_fault(self._status, Phase.FIRST_CONTENT)
             if seen is Nature.OTHER:
@@ -84,7 +84,10 @@ class Gate:
     def _take(self, frame: Frame) -> None:
         event = read(frame)
         if isinstance(event, ErrorEvent):
-            raise UpstreamError(classify_error(event.error.type, event.error.message).at(Phase.FIRST_CONTENT))
+            headers = [field for field in self._headers if field[0] != b"content-type"]
+            own = Answer(self._status, (*headers, (b"content-type", b"application/json")), frame.data)
+            fault = classify_error(event.error.type, event.error.message, answer=own)
+            raise UpstreamError(fault.at(Phase.FIRST_CONTENT))
         if frame.data and not isinstance(event, Ping):
             self._events += 1
         self.held.append(self.stream.take(event, frame.raw))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from math import inf
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -58,7 +59,7 @@ class ModelsSurface(WholeSurface):
         return Refusal(404, "not_found_error", f"model: {one} is not known to any endpoint")
 
     def _one(self) -> str | None:
-        return self._exchange.question.path.removeprefix("/v1/models").strip("/") or None
+        return unquote(self._exchange.question.path.removeprefix("/v1/models").strip("/")) or None
 
 
 def names(settings: Settings) -> list[str]:

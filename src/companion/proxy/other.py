@@ -3,6 +3,7 @@
 from math import inf
 
 from companion.errors import UpstreamError
+from companion.protocol.errors import redact
 from companion.proxy.attempt import Attempt
 from companion.proxy.exchange import Exchange, Outcome
 from companion.proxy.failed import Refusal
@@ -33,11 +34,17 @@ class OtherSurface:
         exchange, response = self._exchange, self._response
         exchange.release()
         exchange.status = response.status
-        headers = passed(response.headers, limits=not exchange.pooled)
+        failed = response.status >= 400
+        if failed:
+            # Nothing that the endpoint's health could be told by.
+            attempt.tried.settle(None, count=False)
+        # An error may hold the key that it complains about.
+        secrets = (attempt.candidate.credential or "",) if failed else ()
+        headers = [(name, redact(value, secrets)) for name, value in passed(response.headers, limits=attempt.limits)]
         exchange.port.start(response.status, [*headers, *exchange.own_headers()])
         flow = Flow(exchange.port, response)
         try:
-            await response.pipe(flow.write, idle=attempt.candidate.timeouts.idle)
+            await response.pipe(lambda piece: flow.write(redact(piece, secrets)), idle=attempt.candidate.timeouts.idle)
         except UpstreamError as error:
             exchange.fault, exchange.outcome = error.fault, Outcome.TRUNCATED
             exchange.port.abort()

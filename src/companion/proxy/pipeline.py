@@ -105,8 +105,8 @@ class Pipeline:
         self._endpoints.budget.deposit()
         try:
             attempt = await self._attempts.find(exchange, surface)
-        except PassOn:
-            failure = exchange.failures[-1]
+        except PassOn as passed:
+            failure = passed.failure
             exchange.endpoint = failure.name
             refuse(exchange, Refusal.own(failure.fault, limits=self._endpoints.passthrough(failure.key)))
         except AllFailed:

@@ -15,7 +15,7 @@ from companion.protocol.errors import error_event
 from companion.protocol.validate import Stream, Violated
 from companion.protocol.violations import ProtocolError
 from companion.proxy.aftergate import Ending, broken, ending
-from companion.proxy.attempt import Attempt
+from companion.proxy.attempt import Attempt, cleaned
 from companion.proxy.exchange import Exchange, Outcome
 from companion.proxy.failed import Refusal
 from companion.proxy.flow import Flow
@@ -89,7 +89,7 @@ class StreamSurface:
         self._heart.opened()
         if not self._port.started:
             exchange.status = 200
-            self._port.start(200, self._headers(response))
+            self._port.start(200, self._headers(attempt, response))
         self._write(b"".join(gate.held))
         gate.held.clear()
         try:
@@ -98,7 +98,8 @@ class StreamSurface:
                 await response.pipe(self._receive, idle=attempt.candidate.timeouts.idle)
             await self._end(Fault(Party.UPSTREAM, Phase.BODY, Kind.CUT, "the stream ended too early"))
         except UpstreamError as error:
-            await self._end(error.fault)
+            candidate = attempt.candidate
+            await self._end(cleaned(error.fault, candidate.credential, exchange.question.headers))
         finally:
             self._flow.close()
             if not self._finished:
@@ -184,11 +185,10 @@ class StreamSurface:
         self._exchange.status = 200
         self._port.start(200, [_EVENT_STREAM, (b"cache-control", b"no-cache"), *self._exchange.own_headers()])
 
-    def _headers(self, response: Response) -> Headers:
-        exchange = self._exchange
-        headers = passed(response.headers, limits=not exchange.pooled)
+    def _headers(self, attempt: Attempt, response: Response) -> Headers:
+        headers = passed(response.headers, limits=attempt.limits)
         told = header(headers, b"content-type") or b""
         if not told.startswith(b"text/event-stream"):
             headers = [(name, value) for name, value in headers if name != b"content-type"]
             headers.append(_EVENT_STREAM)
-        return [*headers, *exchange.own_headers()]
+        return [*headers, *self._exchange.own_headers()]

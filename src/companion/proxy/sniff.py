@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final
 
 from companion.errors import Answer, Fault, Kind, Party, Phase, UpstreamError
-from companion.net.h1 import Headers, header
+from companion.net.h1 import Headers
 from companion.protocol.errors import classify_error, error_in
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -19,12 +19,12 @@ class Nature(StrEnum):
     OTHER = "other"
 
 
-def nature(start: bytes, headers: Headers) -> Nature:
-    """Judged by the first byte that is not white space; only HTML is believed from its content type."""
+def nature(start: bytes) -> Nature:
+    """Judged by the first byte that is not white space."""
     first = start.removeprefix(_BOM).lstrip()[:1]
     if first in {b"{", b"["}:
         return Nature.JSON
-    if first == b"<" or (header(headers, b"content-type") or b"").startswith(b"text/html"):
+    if first == b"<":
         return Nature.HTML
     return Nature.OTHER if first else Nature.NOTHING
 

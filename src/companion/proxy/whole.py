@@ -38,7 +38,7 @@ class WholeSurface:
     async def open(self, attempt: Attempt, response: Response) -> None:
         body = await response.read_all(MAX_ANSWER, idle=None)
         response.close()
-        seen = nature(body[:512], response.headers)
+        seen = nature(body[:512])
         if seen is Nature.HTML:
             raise html_fault(response.status, Phase.BODY)
         if seen is Nature.NOTHING:
@@ -70,7 +70,7 @@ class WholeSurface:
         if self._repaired and exchange.outcome is Outcome.COMPLETE:
             exchange.outcome = Outcome.REPAIRED
         exchange.status = answer.status
-        headers = passed(answer.headers, limits=not exchange.pooled)
+        headers = passed(answer.headers, limits=attempt.limits)
         respond(exchange.port, answer.status, [*headers, *exchange.own_headers()], answer.body)
 
     def instead(self) -> Refusal | None:

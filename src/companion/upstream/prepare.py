@@ -129,11 +129,10 @@ def _dropped(edits: HeaderEdits) -> set[bytes]:
 
 def _named_by_connection(headers: Headers) -> set[bytes]:
     """What the client declares as its own connection's business, besides the usual."""
-    told = header(headers, b"connection")
-    if told is None or told.lower() == b"keep-alive":
+    told = [value for name, value in headers if name == b"connection"]
+    if not told or told == [b"keep-alive"]:
         return set()
-    values = (value for name, value in headers if name == b"connection")
-    return {part.strip().lower() for value in values for part in value.split(b",")}
+    return {part.strip().lower() for value in told for part in value.split(b",")}
 
 
 def _credential(auth: AuthSettings, credential: str | None) -> Headers:
