@@ -129,6 +129,10 @@ class Events:
         self._subscribers[kind].append(heard)
         return lambda: self._subscribers[kind].remove(heard)
 
+    def wanted(self, kind: type) -> bool:
+        """Whether anybody would hear it; news that come with every request need not be made for nobody."""
+        return bool(self._subscribers.get(kind))
+
     def publish(self, event: object) -> None:
         """Tell everybody who subscribed to this type, in the order of subscription."""
         for heard in tuple(self._subscribers.get(type(event), ())):

@@ -105,6 +105,23 @@ def test_a_fault_and_violations_are_named(tmp_path):
     assert (line["fault"], line["violations"], line["level"]) == ("overloaded", "missing_stop,bad_index", "warning")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"status": None, "endpoint": None, "model": None, "input_tokens": None, "output_tokens": None},
+        {"outcome": "failed over", "fault": FAULT, "violations": ("a", "b"), "endpoint": "two words", "path": "/\x1b"},
+    ],
+    ids=["usual", "little is known", "much went wrong"],
+)
+def test_the_short_way_to_a_line_says_what_the_long_way_says(changes):
+    event = settled(**changes)
+    text = log.Text(coloured=False)
+    long = text(None, "info", {"level": "info", "event": "exchange", **log._fields(event)})
+
+    assert text.exchange("info", event) == long
+
+
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_only_what_hurt_the_client_is_a_warning(tmp_path, outcome):
     written = Log(tmp_path, format="json")

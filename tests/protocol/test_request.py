@@ -74,8 +74,9 @@ def test_what_is_odd_is_carried(body: bytes):
 def test_stream_tools_and_structured_output_are_seen():
     head = read(stream=True, tools=[{"name": "a"}], output_config={"format": {"type": "json_schema"}})
 
-    assert (head.stream, head.tools, head.structured) == (True, 1, True)
+    assert (head.stream, head.tools, head.structured) == (True, True, True)
     assert read(output_config={"effort": "low"}).structured is False
+    assert [read(tools=tools).tools for tools in ([], None, "odd", [{}])] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,11 @@ HEAD = Outgoing(b"HEAD", b"/", ())
 async def test_a_request_goes_out_as_its_splices():
     async with Wire([asked, OK]) as up, client(up) as transport:
         request = Outgoing(
-            b"POST", b"/v1/messages?beta=true", ((b"Host", b"api.example"), (b"x-a", b"1")), (b"ab", b"cd")
+            b"POST", b"/v1/messages?beta=true", ((b"host", b"api.example"), (b"x-a", b"1")), (b"ab", b"cd")
         )
         await body_of(await send(transport, request))
         assert up.requests == [
-            b"POST /v1/messages?beta=true HTTP/1.1\r\nHost: api.example\r\nx-a: 1\r\ncontent-length: 4\r\n\r\nabcd"
+            b"POST /v1/messages?beta=true HTTP/1.1\r\nhost: api.example\r\nx-a: 1\r\ncontent-length: 4\r\n\r\nabcd"
         ]
 
 
@@ -63,7 +63,7 @@ async def test_framing_is_what_is_really_sent():
     async with Wire([asked, OK]) as up, client(up) as transport:
         lies = (
             (b"host", b"up"),
-            (b"Content-Length", b"99"),
+            (b"content-length", b"99"),
             (b"transfer-encoding", b"chunked"),
             (b"connection", b"close"),
         )

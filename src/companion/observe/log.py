@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final, NamedTuple
 
 import structlog
@@ -101,10 +101,26 @@ class Text:
         line = " ".join(words)
         return line if trace is None else f"{line}\n{_tame(trace)}"
 
-    def exchange(self, level: str, fields: dict[str, Any]) -> str:
-        """The one line that there are many of, without what structlog does for any line."""
-        words = [f"{key}={_word(value)}" for key, value in fields.items()]
-        return f"{self._time()} [{level}] exchange {' '.join(words)}"
+    def exchange(self, level: str, event: ExchangeSettled) -> str:
+        """The one line that there are many of, without what structlog does for any line: `_fields`, written out."""
+        seconds = round(event.at - event.started, 3)
+        line = (
+            f"{self._time()} [{level}] exchange id={event.id} method={event.method} path={_word(event.path)}"
+            f" outcome={_word(str(event.outcome))} attempts={event.attempts} seconds={seconds}"
+        )
+        if event.status is not None:
+            line += f" status={event.status}"
+        if event.endpoint is not None:
+            line += f" endpoint={_word(event.endpoint)}"
+        if event.model is not None:
+            line += f" model={_word(event.model)}"
+        if event.input_tokens is not None:
+            line += f" input_tokens={event.input_tokens}"
+        if event.output_tokens is not None:
+            line += f" output_tokens={event.output_tokens}"
+        for key, value in _rarely(event):
+            line += f" {key}={_word(value)}"
+        return line
 
     def _time(self) -> str:
         now = time.time()
@@ -174,6 +190,15 @@ class ExchangeLog:
 
 
 def _settled(event: ExchangeSettled) -> None:
+    level = "info" if event.outcome in _WELL else "warning"
+    direct = _State.direct
+    if direct is None:
+        _log.log(_LEVELS[level], "exchange", **_fields(event))
+    elif _LEVELS[level] >= _State.threshold:
+        direct.put(direct.text.exchange(level, event))
+
+
+def _fields(event: ExchangeSettled) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": event.id,
         "method": event.method,
@@ -186,18 +211,18 @@ def _settled(event: ExchangeSettled) -> None:
         value = getattr(event, name)
         if value is not None:
             fields[name] = value
+    fields.update(_rarely(event))
+    return fields
+
+
+def _rarely(event: ExchangeSettled) -> Iterator[tuple[str, str]]:
+    """What most exchanges have not got."""
     if event.model_sent is not None and event.model_sent != event.model:
-        fields["sent"] = event.model_sent
+        yield "sent", event.model_sent
     if event.violations:
-        fields["violations"] = ",".join(event.violations)
+        yield "violations", ",".join(event.violations)
     if event.fault is not None:
-        fields["fault"] = str(event.fault.kind)
-    level = "info" if event.outcome in _WELL else "warning"
-    direct = _State.direct
-    if direct is None:
-        _log.log(_LEVELS[level], "exchange", **fields)
-    elif _LEVELS[level] >= _State.threshold:
-        direct.put(direct.text.exchange(level, fields))
+        yield "fault", str(event.fault.kind)
 
 
 def _switched(event: Switched) -> None:

@@ -6,6 +6,7 @@ is blamed.
 """
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -22,10 +23,10 @@ class _Metadata(msgspec.Struct):
 class _Head(msgspec.Struct):
     model: Any = None
     stream: Any = False
-    messages: list[msgspec.Raw] | None = None
-    tools: list[msgspec.Raw] | None = None
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    tools: msgspec.Raw = msgspec.Raw(b"")
     metadata: _Metadata | None = None
-    output_config: dict[str, msgspec.Raw] | None = None
+    output_config: msgspec.Raw = msgspec.Raw(b"")
 
 
 class RequestHead(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     model: str
     stream: bool
     session: str | None
-    tools: int
+    tools: bool
     structured: bool
 
     @classmethod
@@ -48,25 +49,39 @@ class RequestHead(msgspec.Struct, frozen=True):
             raise ClientError(400, "invalid_request_error", "model: Field required")
         if not isinstance(head.model, str) or not head.model:
             raise ClientError(400, "invalid_request_error", "model: Input should be a non-empty string")
-        if head.messages is None:
+        if (start := _start(head.messages)[:1]) in {b"", b"n"}:
             raise ClientError(400, "invalid_request_error", "messages: Field required")
+        if start != b"[":
+            raise ClientError(400, "invalid_request_error", "messages: Input should be a list")
         if not isinstance(head.stream, bool | None):
             raise ClientError(400, "invalid_request_error", "stream: Input should be true or false")
         return cls(
             model=head.model,
             stream=bool(head.stream),
             session=_session(head.metadata.user_id if head.metadata else None),
-            tools=len(head.tools or ()),
-            structured="format" in (head.output_config or {}),
+            tools=_SOME.match(_start(head.tools)) is not None,
+            structured=_structured(head.output_config),
         )
 
 
+_SOME: Final = re.compile(rb"\[\s*[^\s\]]")
 _decoder: Final = msgspec.json.Decoder(_Head)
 
 
 def is_compaction(body: bytes) -> bool:
     """Whether the client asks for a summary of the conversation: nothing but a whole text is of use to it then."""
     return _COMPACTION in body
+
+
+def _start(raw: msgspec.Raw) -> bytes:
+    """Enough of a field to tell what it is; it may be large, and is not copied."""
+    return bytes(memoryview(raw)[:64])
+
+
+def _structured(output_config: msgspec.Raw) -> bool:
+    if _start(output_config)[:1] != b"{":
+        return False
+    return "format" in msgspec.json.decode(output_config, type=dict[str, msgspec.Raw])
 
 
 def _session(user_id: Any) -> str | None:
@@ -94,15 +109,16 @@ def _by_json(body: bytes) -> _Head:
         raise ClientError(400, "invalid_request_error", f"The request body is not valid JSON: {error}") from None
     if not isinstance(told, dict):
         raise ClientError(400, "invalid_request_error", "The request body must be a JSON object")
-    messages, tools = told.get("messages"), told.get("tools")
-    if messages is not None and not isinstance(messages, list):
-        raise ClientError(400, "invalid_request_error", "messages: Input should be a list")
-    metadata, output = told.get("metadata"), told.get("output_config")
+    metadata = told.get("metadata")
     return _Head(
         model=told.get("model"),
         stream=told.get("stream"),
-        messages=messages,
-        tools=tools if isinstance(tools, list) else None,
+        messages=_raw(told, "messages"),
+        tools=_raw(told, "tools"),
         metadata=_Metadata(metadata.get("user_id")) if isinstance(metadata, dict) else None,
-        output_config=output if isinstance(output, dict) else None,
+        output_config=_raw(told, "output_config"),
     )
+
+
+def _raw(told: dict[str, Any], field: str) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(told[field]).encode() if field in told else b"")

@@ -91,6 +91,11 @@ class Attempt:
         self.tried.settle(fault, count=not (hard and key in counted))
         if hard:
             counted.add(key)
+        if self.events.wanted(AttemptEnded):
+            self._tell(fault)
+
+    def _tell(self, fault: Fault | None) -> None:
+        key = self.candidate.key
         self.events.publish(
             AttemptEnded(
                 exchange=self.exchange.id,
@@ -225,10 +230,11 @@ class Attempts:
             raise UpstreamError(gone) from None
         tried = candidate.begin(exchange.question.model, slot=surface.slot)
         exchange.attempts += 1
-        now = self._clock.monotonic()
-        self._events.publish(
-            AttemptStarted(exchange.id, exchange.attempts, now, view.name, view.key.credential, exchange.question.model)
-        )
+        if self._events.wanted(AttemptStarted):
+            now, model = self._clock.monotonic(), exchange.question.model
+            self._events.publish(
+                AttemptStarted(exchange.id, exchange.attempts, now, view.name, view.key.credential, model)
+            )
         return Attempt(exchange, exchange.attempts, turn, candidate, tried, self._events, self._clock)
 
     async def _send(self, attempt: Attempt, surface: Surface) -> None:

@@ -5,6 +5,7 @@ grows too large is refused with the byte that is too many.
 """
 
 import io
+from typing import Final
 
 import httptools
 
@@ -14,6 +15,9 @@ from companion.proxy.admission import Admitted, admit, too_large
 from companion.proxy.port import Request
 from companion.proxy.refused import malformed
 from companion.proxy.shared import Shared
+
+# So many pieces of a body are joined at its end; more of them are copied together as they come, whatever their size.
+FEW: Final = 16
 
 
 class RequestReader(MessageReader):
@@ -32,7 +36,7 @@ class RequestReader(MessageReader):
         self.size = 0
         self._url = b""
         self._settings: ServerSettings
-        self._first = b""
+        self._pieces: list[bytes] = []
         self._more: io.BytesIO | None = None
 
     @property
@@ -75,19 +79,20 @@ class RequestReader(MessageReader):
         if self.size + len(data) > self._settings.max_body:
             raise too_large(self._settings)
         self.shared.take(len(data))
-        if not self.size:
-            self._first = data
-        else:
-            if self._more is None:
-                self._more = io.BytesIO()
-                self._more.write(self._first)
+        if self._more is not None:
             self._more.write(data)
+        elif len(self._pieces) < FEW:
+            self._pieces.append(data)
+        else:
+            self._more = io.BytesIO()
+            self._more.writelines((*self._pieces, data))
+            self._pieces.clear()
         self.size += len(data)
 
     def message_received(self) -> None:
         head = self.head
         assert head is not None, "llhttp ends no message without a head"
-        body = self._first if self._more is None else self._more.getvalue()
+        body = b"".join(self._pieces) if self._more is None else self._more.getvalue()
         now = self.shared.clock.monotonic()
         request = Request(head.method, head.target, self.headers, body, self.peer, now, self.shared.give_back)
         self._forget()
@@ -97,5 +102,6 @@ class RequestReader(MessageReader):
         self.receiving = False
         self.head = None
         self.size = 0
-        self._url = self._first = b""
+        self._url = b""
+        self._pieces = []
         self._more = None

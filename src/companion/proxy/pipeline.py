@@ -84,6 +84,8 @@ class Pipeline:
             exchange.facts = describe(request.headers, request.body, head)
             exchange.question.model, exchange.question.stream = head.model, head.stream
         facts = exchange.facts
+        if not self._events.wanted(ExchangeStarted):
+            return
         self._events.publish(
             ExchangeStarted(
                 id=exchange.id,
