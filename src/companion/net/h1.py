@@ -36,8 +36,7 @@ class HeadTooLarge(FramingError):
 
 def encode_head(first_line: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The head as it goes on the wire. Raises ValueError for a line break or NUL inside a field (header injection)."""
-    lines = [first_line]
-    lines += [name + b": " + value for name, value in headers]
+    lines = [first_line, *map(b": ".join, headers)]
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
         raise ValueError("a header field must not hold a line break or NUL")
@@ -55,6 +54,22 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
         if key == name:
             return value
     return None
+
+
+class Kept(dict[bytes, bool]):
+    """Whether a field of this name is kept, by a rule that is asked once for each name. Remembers `LIMIT` names."""
+
+    LIMIT: Final = 1024
+
+    def __init__(self, rule: Callable[[bytes], bool]) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, name: bytes) -> bool:
+        if len(self) >= self.LIMIT:
+            self.clear()
+        kept = self[name] = self._rule(name)
+        return kept
 
 
 class MessageReader:

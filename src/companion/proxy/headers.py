@@ -1,10 +1,9 @@
 """Which headers of an upstream's answer the client gets."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
-from companion.net.h1 import HOP_BY_HOP, Headers
+from companion.net.h1 import HOP_BY_HOP, Headers, Kept
 
 # Framing is ours; cookies and host policies are not for our origin; whose account it was is nobody's business.
 _NEVER: Final = HOP_BY_HOP | {
@@ -27,7 +26,8 @@ _LIMITS: Final = (b"anthropic-ratelimit-", b"x-ratelimit-", b"ratelimit")
 
 def passed(headers: Sequence[tuple[bytes, bytes]], *, limits: bool) -> Headers:
     """The end-to-end headers that pass; `limits`: with rate limits and retry-after, those of the only account."""
-    kept = [field for field in headers if (_passes(field[0]) if limits else _passes_pooled(field[0]))]
+    passes = _passes if limits else _passes_pooled
+    kept = [field for field in headers if passes[field[0]]]
     told = [value for name, value in headers if name == b"connection"]
     if not told or told in _USUAL:
         return kept
@@ -35,11 +35,5 @@ def passed(headers: Sequence[tuple[bytes, bytes]], *, limits: bool) -> Headers:
     return [field for field in kept if field[0] not in named]
 
 
-@lru_cache(maxsize=1024)
-def _passes(name: bytes) -> bool:
-    return name not in _NEVER and not name.startswith(_NEVER_PREFIXES)
-
-
-@lru_cache(maxsize=1024)
-def _passes_pooled(name: bytes) -> bool:
-    return _passes(name) and name != b"retry-after" and not name.startswith(_LIMITS)
+_passes: Final = Kept(lambda name: name not in _NEVER and not name.startswith(_NEVER_PREFIXES))
+_passes_pooled: Final = Kept(lambda name: _passes[name] and name != b"retry-after" and not name.startswith(_LIMITS))

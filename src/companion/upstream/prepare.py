@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from companion.config.models import AuthSettings, EndpointSettings, HeaderEdits, ModelSettings
-from companion.net.h1 import HOP_BY_HOP, Headers, header
+from companion.net.h1 import HOP_BY_HOP, Headers, Kept, header
 from companion.protocol.spans import splice
 from companion.upstream.transport import Outgoing
 
@@ -101,7 +101,7 @@ def _edits(settings: EndpointSettings) -> dict[str, bytes | None]:
 def _headers(question: Question, settings: EndpointSettings, credential: str | None) -> Headers:
     edits = settings.headers
     passes = _passes_with_credentials if settings.auth.type == "passthrough" else _passes
-    headers = [field for field in question.headers if passes(field[0])]
+    headers = [field for field in question.headers if passes[field[0]]]
     if header(headers, b"anthropic-version") is None:
         headers.append(_VERSION)
     if dropped := _dropped(edits) | _named_by_connection(question.headers):
@@ -113,14 +113,8 @@ def _headers(question: Question, settings: EndpointSettings, credential: str | N
     return headers
 
 
-@lru_cache(maxsize=1024)
-def _passes_with_credentials(name: bytes) -> bool:
-    return name not in _NEVER and not name.startswith(_NEVER_PREFIXES)
-
-
-@lru_cache(maxsize=1024)
-def _passes(name: bytes) -> bool:
-    return _passes_with_credentials(name) and name not in _CREDENTIALS
+_passes_with_credentials: Final = Kept(lambda name: name not in _NEVER and not name.startswith(_NEVER_PREFIXES))
+_passes: Final = Kept(lambda name: _passes_with_credentials[name] and name not in _CREDENTIALS)
 
 
 def _dropped(edits: HeaderEdits) -> set[bytes]:
