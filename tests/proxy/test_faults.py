@@ -504,6 +504,21 @@ async def test_our_own_mistake_is_a_500_and_blames_us(tmp_path: Path):
         assert [first.ledger, second.ledger] == [[], []]
 
 
+async def test_our_own_mistake_after_the_gate_is_no_success(tmp_path: Path):
+    slow = {"timeouts": {**SHORT, "idle_gate": "5s"}}
+    async with pair(tmp_path, replies.answer("a text in two pieces", pace=0.2), defaults=slow) as (proxy, first, _):
+        candidate = proxy.app.endpoints.candidate(proxy.app.endpoints.views()[0].key)
+        asked = asyncio.create_task(message(proxy.url))
+        await until(lambda: bool(first.ledger))
+        await asyncio.sleep(0.1)
+        object.__setattr__(candidate, "timeouts", None)
+        answer = await asked
+
+        assert not answer.whole
+        assert [ended.fault.kind for ended in proxy.told(AttemptEnded)] == [Kind.INTERNAL]
+        assert [settled.outcome for settled in proxy.told(ExchangeSettled)] == ["error"]
+
+
 async def test_a_client_that_leaves_hurts_nobody(tmp_path: Path):
     async with pair(tmp_path, replies.hang(), defaults={"timeouts": {"headers": "60s"}}) as (proxy, first, second):
         for number in range(4):

@@ -75,3 +75,11 @@ async def test_a_key_in_an_error_of_another_path_is_cut_out(tmp_path: Path):
 
         assert (answer.status, answer.error["message"]) == (401, "Bad key [redacted].")
         assert answer.headers["x-echo"] == "[redacted]"
+
+
+async def test_no_upstream_is_asked_to_send_back_what_it_was_sent(tmp_path: Path):
+    async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
+        for path in ("/v1/files", "/v1/models"):
+            assert (await ask(proxy.url, path, method="TRACE")).status == 405
+
+        assert sim.ledger == []

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from companion.clock import Clock
 from companion.config.file import Loaded
-from companion.errors import ClientError
+from companion.errors import ClientError, Fault, Kind, Party, Phase
 from companion.events import Events, ExchangeSettled, ExchangeStarted
 from companion.net import ulid
 from companion.protocol.request import RequestHead
@@ -128,6 +128,10 @@ class Pipeline:
             await surface.relay(attempt)
         except asyncio.CancelledError:
             attempt.end(CANCELLED)
+            raise
+        except Exception as error:
+            exchange.outcome = Outcome.ERROR
+            exchange.fault = Fault(Party.OURS, Phase.BODY, Kind.INTERNAL, type(error).__name__)
             raise
         finally:
             attempt.end(exchange.fault)

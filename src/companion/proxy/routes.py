@@ -37,6 +37,8 @@ class Routes:
         elif (path == "/v1/models" or path.startswith("/v1/models/")) and request.method == "GET":
             await self._pipeline.serve(request, port, path=path, messages=False, surface_of=ModelsSurface)
         elif path.startswith("/v1/"):
+            if request.method == "TRACE":
+                raise ClientError(405, "invalid_request_error", "TRACE would send back the key of an endpoint")
             path = "/" + request.path.lstrip("/")
             await self._pipeline.serve(request, port, path=path, messages=False, surface_of=OtherSurface)
         elif path in _PROBES:
