@@ -4,18 +4,21 @@ The first endpoint cuts; what the client's connection looks like afterwards is t
 each row of AFTER_GATE out and checks that its test notices.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from companion.events import ExchangeSettled
+from companion.errors import Kind
+from companion.events import AttemptEnded, ExchangeSettled
 from companion.proxy.aftergate import AFTER_GATE, Broken
 from companion.routing.facts import Client
 from companion.simulator import Simulator, replies
 from companion.simulator.exchange import Reply
 from companion.simulator.replies.streams import message as said
-from tests.support.http import CLAUDE_CODE, OLDER_CLAUDE_CODE, Answer, message
+from tests.proxy.test_faults import until
+from tests.support.http import CLAUDE_CODE, OLDER_CLAUDE_CODE, Answer, Connection, message
 from tests.support.proxy import endpoint, running
 
 TEXT = said("A text of some length that comes in pieces.")
@@ -244,3 +247,19 @@ async def test_a_cut_moves_the_endpoint_behind_all_others_for_that_session(tmp_p
 
 def test_the_table_is_whole():
     assert set(AFTER_GATE) == {(state, client) for state in Broken for client in Client}
+
+
+async def test_leaving_right_behind_a_cut_does_not_clear_the_upstream(tmp_path: Path):
+    """The client may be gone before we have ended its answer; who broke it off stays the same."""
+    async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
+        sim.queue(replies.cut("in_text", "rst", of=TEXT))
+        body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+        async with Connection(proxy.url) as connection:
+            await connection.send("POST", "/v1/messages", {"User-Agent": CLAUDE_CODE}, body)
+            await connection.reader.readuntil(b"content_block_delta")
+            await until(lambda: sim.ledger[0].finished)
+            await asyncio.sleep(0.02)
+        await until(lambda: bool(proxy.told(ExchangeSettled)))
+
+        assert proxy.told(ExchangeSettled)[0].outcome == "truncated"
+        assert proxy.told(AttemptEnded)[0].fault.kind is Kind.CUT

@@ -58,7 +58,8 @@ class Pipeline:
             exchange.outcome = Outcome.REJECTED
             refuse(exchange, Refusal(error.status, error.type, error.message))
         except asyncio.CancelledError:
-            exchange.outcome, exchange.fault = Outcome.CANCELLED, CANCELLED
+            if exchange.outcome is not Outcome.TRUNCATED:
+                exchange.outcome, exchange.fault = Outcome.CANCELLED, CANCELLED
             raise
         finally:
             self._settle(exchange)
@@ -127,7 +128,8 @@ class Pipeline:
         try:
             await surface.relay(attempt)
         except asyncio.CancelledError:
-            attempt.end(CANCELLED)
+            # Of an answer that has broken already, the upstream's fault is what counts.
+            attempt.end(exchange.fault or CANCELLED)
             raise
         except Exception as error:
             exchange.outcome = Outcome.ERROR
