@@ -251,15 +251,22 @@ def test_the_table_is_whole():
 
 async def test_leaving_right_behind_a_cut_does_not_clear_the_upstream(tmp_path: Path):
     """The client may be gone before we have ended its answer; who broke it off stays the same."""
-    async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
-        sim.queue(replies.cut("in_text", "rst", of=TEXT))
-        body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
-        async with Connection(proxy.url) as connection:
-            await connection.send("POST", "/v1/messages", {"User-Agent": CLAUDE_CODE}, body)
-            await connection.reader.readuntil(b"content_block_delta")
-            await until(lambda: sim.ledger[0].finished)
-            await asyncio.sleep(0.02)
-        await until(lambda: bool(proxy.told(ExchangeSettled)))
 
-        assert proxy.told(ExchangeSettled)[0].outcome == "truncated"
-        assert proxy.told(AttemptEnded)[0].fault.kind is Kind.CUT
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        half = (await message(sim.url)).body.partition(b"event: content_block_stop")[0]
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"%x\r\n%b\r\n" % (len(half), half))
+        writer.close()
+
+    async with Simulator() as sim, await asyncio.start_server(break_off, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with running(tmp_path, endpoint("only", address)) as proxy:
+            body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+            async with Connection(proxy.url) as connection:
+                await connection.send("POST", "/v1/messages", {"User-Agent": CLAUDE_CODE}, body)
+                await connection.reader.readuntil(b"content_block_delta")
+            await until(lambda: bool(proxy.told(ExchangeSettled)))
+
+            assert proxy.told(ExchangeSettled)[0].outcome == "truncated"
+            assert proxy.told(AttemptEnded)[0].fault.kind is Kind.CUT
