@@ -150,7 +150,8 @@ ROWS: Final = (
     Row("paced", f"{STREAMS} streams, an event every 20 ms", "CPU-s per M events", 1.8, ratio=True, measure=_paced),
     Row("small", "2 KB request, whole answer", "CPU ms per request", 6.0, ratio=True, measure=_per_request(2048)),
     Row("large", "150 KB request, not recorded", "CPU ms per request", 4.0, ratio=True, measure=_per_request(153_600)),
-    Row("first", "added time to the first token, p50", "ms", 0.6, ratio=False, measure=_first_token),
+    # 0.6 ms where nginx adds 0.13 ms; a machine that is slower is slower for both.
+    Row("first", "added time to the first token, p50", "ms", 4.6, ratio=True, measure=_first_token),
     Row("start", "start to first answer", "s", 0.7, ratio=False, measure=_start),
     Row("memory", "resident memory after the first answer", "MB", 65.0, ratio=False, measure=_idle_memory),
 )
