@@ -22,7 +22,13 @@ from companion.config.file import Loaded
 from companion.config.models import ServerSettings, Settings
 from companion.errors import ConfigError
 from companion.events import ConfigChanged
-from companion.net.posix import keep_freed_memory, new_event_loop, on_stopping, stopping_ends_the_process
+from companion.net.posix import (
+    allow_many_files,
+    keep_freed_memory,
+    new_event_loop,
+    on_stopping,
+    stopping_ends_the_process,
+)
 from companion.observe import log
 
 _log = structlog.get_logger("companion.cli")
@@ -57,6 +63,7 @@ def run_proxy(explicit: str | None, overrides: Overrides, *, attached: bool) -> 
     from_file = read(path)
     loaded = overrides.on(from_file)
     close = _start_log(loaded, overrides, attached=attached)
+    allow_many_files()
     keep_freed_memory()
     service = _Service(loaded, overrides, from_file.settings)
     announce = _print_address if attached else lambda urls: print(greeting(loaded, urls, first=first), flush=True)

@@ -20,6 +20,7 @@ else:
 
 
 new_event_loop: Final[Callable[[], asyncio.AbstractEventLoop]] = _fastest
+MANY_FILES: Final = 16_384
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -84,3 +85,14 @@ def keep_freed_memory() -> bool:
             taken = [mallopt(*option) for option in (_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD)]
             return all(taken)
     return False
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit of open files, often 1024, as far as the system lets us: each connection is one."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - only POSIX has it
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
