@@ -9,6 +9,8 @@ _PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHA
 # Of 80 bits the highest starts as 0, so that counting up within a millisecond never overflows. A float gives 53.
 _HIGH: Final = 2**53
 _LOW: Final = 2**26
+# The bits at the end that change from id to id within a millisecond; the text of the rest is kept.
+_QUICK: Final = 20
 
 
 class _Maker:
@@ -17,6 +19,7 @@ class _Maker:
     def __init__(self) -> None:
         self._millisecond = -1
         self._prefix = ""
+        self._high = -1
         self._tail = 0
 
     def new(self, clock: Clock) -> str:
@@ -25,9 +28,13 @@ class _Maker:
             self._tail += 1
         else:
             self._millisecond = millisecond
-            self._prefix = _encode(millisecond, 5)
             self._tail = int(clock.random() * _HIGH) * _LOW + int(clock.random() * _LOW)
-        return self._prefix + _encode(self._tail, 8)
+            self._high = -1
+        high = self._tail >> _QUICK
+        if high != self._high:
+            self._high = high
+            self._prefix = _encode(millisecond, 5) + _encode(high, 6)
+        return self._prefix + _PAIRS[self._tail >> 10 & 1023] + _PAIRS[self._tail & 1023]
 
 
 def _encode(number: int, pairs: int) -> str:

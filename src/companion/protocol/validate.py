@@ -89,6 +89,10 @@ class Stream(Progress):
         out = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return data if out == data else out
 
+    def take_frame(self, event: Event, frame: Frame) -> bytes:
+        """As `take`, for the event that `frame` was read as."""
+        return self._take(event, frame)
+
     def take(self, event: Event, raw: bytes | None) -> bytes:
         """What goes to the client for one event: `raw` itself where nothing changes, b"" where it is dropped.
 
@@ -142,7 +146,8 @@ class Stream(Progress):
     def _take(self, event: Event, frame: Frame) -> bytes:
         kind = self._kind(event)
         row = self._row(kind)
-        self._judge(row, _detail(event), event)
+        if row.violation is not None:
+            self._judge(row, _detail(event), event)
         if row.action is Action.DROP and not self._observes:
             self.state = row.state
             return b""

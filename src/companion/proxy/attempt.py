@@ -12,6 +12,7 @@ which is better than nothing when nobody is left.
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isfinite, isinf
 from typing import Final, Protocol
 
@@ -294,11 +295,16 @@ def _whole_limit(attempt: Attempt) -> float:
     limit = attempt.candidate.timeouts.whole_answer
     if limit is not None:
         return limit
-    told = header(attempt.exchange.question.headers, b"x-stainless-timeout") or b""
+    return _told_limit(header(attempt.exchange.question.headers, b"x-stainless-timeout"))
+
+
+@lru_cache(maxsize=64)
+def _told_limit(told: bytes | None) -> float:
     try:
-        return max(1.0, float(told) - 10) if float(told) > 0 and isfinite(float(told)) else NO_TIMEOUT_TOLD
+        seconds = float(told or b"")
     except ValueError:
         return NO_TIMEOUT_TOLD
+    return max(1.0, seconds - 10) if seconds > 0 and isfinite(seconds) else NO_TIMEOUT_TOLD
 
 
 def _may_move(surface: Surface, fault: Fault) -> bool:

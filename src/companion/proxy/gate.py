@@ -90,7 +90,7 @@ class Gate:
             raise UpstreamError(fault.at(Phase.FIRST_CONTENT))
         if frame.data and not isinstance(event, Ping):
             self._events += 1
-        self.held.append(self.stream.take(event, frame.raw))
+        self.held.append(self.stream.take_frame(event, frame))
         if self.stream.complete:
             self._judge_complete()
         elif self.stream.visible if self._visible else self.stream.content:

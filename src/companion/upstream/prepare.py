@@ -86,7 +86,10 @@ def prepare(question: Question, settings: EndpointSettings, credential: str | No
 def _body(question: Question, settings: EndpointSettings, model: str | None) -> tuple[bytes, ...]:
     if not question.body:
         return ()
-    edits: dict[str, bytes | None] = _edits(settings) if question.model is not None else {}
+    rules = settings.body
+    edits: dict[str, bytes | None] = {}
+    if question.model is not None and (rules.set or rules.remove):
+        edits = _edits(settings)
     if model is not None and model != question.model:
         edits["model"] = msgspec.json.encode(model)
     return splice(question.body, edits) if edits else (question.body,)
