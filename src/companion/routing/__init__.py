@@ -1,0 +1,1 @@
+"""Who should answer? Facts of a request and frozen views of candidates become an ordered plan that explains itself."""
