@@ -14,10 +14,8 @@ def test_freed_memory_is_kept_where_glibc_is():
     assert keep_freed_memory() is glibc
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 def test_the_limit_of_open_files_is_raised_and_never_lowered():
-    import resource
-
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
