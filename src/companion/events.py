@@ -5,7 +5,7 @@ Times are seconds of `Clock.monotonic()` unless a field says otherwise.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,8 +16,15 @@ from companion.errors import Fault
 _log = structlog.get_logger("companion.events")
 
 
+Fields = Sequence[tuple[bytes, bytes]]
+"""Headers as they are on the wire, credentials included: whoever keeps them takes those out first."""
+
+
 class ExchangeStarted(msgspec.Struct, frozen=True):
-    """A request was read whole and is on its way. `id` is the exchange id (ULID), the client's x-request-id."""
+    """A request was read whole and is on its way. `id` is the exchange id (ULID), the client's x-request-id.
+
+    `client` is the name that its token stands for, None while everybody is let in. `body` is as it came.
+    """
 
     id: str
     at: float
@@ -26,10 +33,38 @@ class ExchangeStarted(msgspec.Struct, frozen=True):
     model: str | None
     stream: bool
     session: str | None
+    query: bytes = b""
+    headers: Fields = ()
+    body: bytes = b""
+    peer: str = ""
+    client: str | None = None
+    agent: str | None = None
+    parent_agent: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+class Consideration(msgspec.Struct, frozen=True):
+    """One line of a plan: a candidate, whether it may be asked, and why, as the plan says it."""
+
+    endpoint: str
+    credential: int
+    chosen: bool
+    reason: str
+
+
+class ExchangePlanned(msgspec.Struct, frozen=True):
+    """Who is to be asked for an exchange, in this order, and who is not."""
+
+    exchange: str
+    at: float
+    considered: tuple[Consideration, ...]
 
 
 class AttemptStarted(msgspec.Struct, frozen=True):
-    """One try against one candidate begins; `number` counts from 1 within the exchange."""
+    """One try against one candidate begins; `number` counts from 1 within the exchange.
+
+    `model` is what is asked for, `url`, `headers` and `body` (in splices) what is sent; `repairs` were made before.
+    """
 
     exchange: str
     number: int
@@ -37,6 +72,21 @@ class AttemptStarted(msgspec.Struct, frozen=True):
     endpoint: str
     credential: int
     model: str | None
+    url: str = ""
+    headers: Fields = ()
+    body: tuple[bytes, ...] = ()
+    repairs: tuple[str, ...] = ()
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """How the connection of one try came about; seconds each, None for a step that was not needed."""
+
+    reused: bool = False
+    waited: float | None = None
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    write: float | None = None
 
 
 class AttemptEnded(msgspec.Struct, frozen=True):
@@ -51,6 +101,10 @@ class AttemptEnded(msgspec.Struct, frozen=True):
     fault: Fault | None
     first_byte: float | None
     first_content: float | None
+    timings: Timings | None = None
+    headers: Fields = ()
+    violations: tuple[str, ...] = ()
+    request_id: str | None = None
 
 
 class Switched(msgspec.Struct, frozen=True):
@@ -81,6 +135,18 @@ class ExchangeSettled(msgspec.Struct, frozen=True):
     output_tokens: int | None
     violations: tuple[str, ...]
     fault: Fault | None
+    credential: int | None = None
+    cache_read_tokens: int | None = None
+    cache_5m_tokens: int | None = None
+    cache_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    stop_reason: str | None = None
+    repairs: tuple[str, ...] = ()
+    session: str | None = None
+    client: str | None = None
+    first_byte: float | None = None
+    first_content: float | None = None
+    headers: Fields = ()
 
 
 OUTCOMES = ("complete", "repaired", "failed over", "error", "truncated", "cancelled by client", "rejected")
@@ -98,6 +164,33 @@ class CircuitChanged(msgspec.Struct, frozen=True):
     after: str
     reason: str
     until: float | None
+
+
+class RepairLearned(msgspec.Struct, frozen=True):
+    """An upstream refused a request in words that a repair answers, and took the repaired one; or it was forgotten.
+
+    `about` is the digest of what the fact hangs on (url and credential). With `repair` None all of them are forgotten.
+    """
+
+    at: float
+    endpoint: str
+    about: str
+    model: str | None
+    repair: str | None
+    said: str = ""
+    forgotten: bool = False
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """A probe of a candidate is over. `how` is what was asked: models, count_tokens, message or connect."""
+
+    at: float
+    endpoint: str
+    credential: int
+    how: str
+    seconds: float
+    status: int | None
+    fault: Fault | None
 
 
 class ConfigChanged(msgspec.Struct, frozen=True):
