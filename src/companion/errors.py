@@ -11,7 +11,7 @@ The reference page docs/reference/faults.md is made from the table by `python -m
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -31,11 +31,17 @@ class ClientError(CompanionError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the configuration: where (`endpoints[0].url`), the line if known, what, and the way out."""
+    """One thing wrong with the configuration: where (`endpoints[0].url`), the line if known, what, and the way out.
+
+    For programs there are besides: a `code`, its `parameters`, and `path`, the place in its parts.
+    """
 
     place: str
     message: str
     line: int | None = None
+    code: str = field(default="unusable", compare=False)
+    parameters: Mapping[str, object] = field(default_factory=dict, compare=False)
+    path: tuple[str | int, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         where = f"line {self.line}, {self.place}" if self.line is not None and self.place else self.place
