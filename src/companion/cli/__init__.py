@@ -94,6 +94,18 @@ def run(
 
 
 @app.command()
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Listen here; 0: any free one.")] = 0,
+    once: Annotated[bool, typer.Option("--once", help="End after the story, instead of going on until Ctrl-C.")] = False,
+) -> None:
+    """Watch an answer, a failover and a recovery within a minute: with simulated upstreams, without a key."""
+    with _lean_imports():
+        from companion.cli.demo import run_demo  # noqa: PLC0415 - the whole proxy and a simulator, for this command only
+
+    raise typer.Exit(run_demo(port, once=once))
+
+
+@app.command()
 def version() -> None:
     """Print the version of the program and of its Python."""
     from companion import __version__  # noqa: PLC0415 - beside the others
