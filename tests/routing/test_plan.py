@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from companion.routing.plan import Plan, plan
+from companion.upstream.reasons import Reason, ReasonCode
 from companion.upstream.views import CandidateKey, CandidateView, CircuitState
 
 Views = tuple[CandidateView, ...]
@@ -15,17 +16,26 @@ Labels = frozenset[str]
 NONE: Labels = frozenset()
 
 
+def reason(text: str) -> Reason:
+    return Reason(ReasonCode.UNRESOLVED, {"problem": text})
+
+
 def view(name: str, index: int = 0, credential: int = 0, **fields: Any) -> CandidateView:
     return replace(CandidateView(CandidateKey(name, credential), name, index, 1, 1.0, frozenset()), **fields)
 
 
 def opened(name: str, index: int = 0, credential: int = 0, **fields: Any) -> CandidateView:
-    state: dict[str, Any] = {"state": CircuitState.OPEN, "ready": False, "until": 2_000.0, "reason": "open: 3 x reset"}
+    state: dict[str, Any] = {
+        "state": CircuitState.OPEN,
+        "ready": False,
+        "until": 2_000.0,
+        "reason": reason("open: 3 x reset"),
+    }
     return view(name, index, credential, **(state | fields))
 
 
 def limited(name: str, index: int = 0, until: float = 2_000.0, **fields: Any) -> CandidateView:
-    return view(name, index, ready=False, limited=True, until=until, reason="rate limited", **fields)
+    return view(name, index, ready=False, limited=True, until=until, reason=reason("rate limited"), **fields)
 
 
 def order(made: Plan) -> list[str]:
@@ -51,7 +61,7 @@ def test_within_a_priority_the_heavier_comes_first_then_the_file_then_the_creden
 
 
 def test_a_recovering_candidate_has_only_a_share_of_its_weight() -> None:
-    views = (view("a", 0, weight=5.0, ramp=0.1, reason="ramp: 10%"), view("b", 1))
+    views = (view("a", 0, weight=5.0, ramp=0.1, reason=reason("ramp: 10%")), view("b", 1))
     made = plan(views, NONE, NONE)
     assert order(made) == ["b", "a"]
     assert reasons(made)["a"] == "priority 1, ramp: 10%"
@@ -87,8 +97,8 @@ def test_a_shunned_candidate_comes_before_an_open_one() -> None:
 def test_where_nobody_else_is_left_no_circuit_refuses() -> None:
     views = (
         opened("open", 0),
-        view("busy", 1, state=CircuitState.HALF_OPEN, ready=False, reason="half-open: 1 try under way"),
-        opened("dead", 2, reason="credential open: 1 x unauthorized", until=9_999.0),
+        view("busy", 1, state=CircuitState.HALF_OPEN, ready=False, reason=reason("half-open: 1 try under way")),
+        opened("dead", 2, reason=reason("credential open: 1 x unauthorized"), until=9_999.0),
     )
     made = plan(views, NONE, NONE)
     assert order(made) == ["open", "busy", "dead"]
@@ -101,7 +111,7 @@ def test_forced_candidates_keep_the_users_order_whoever_recovers_sooner() -> Non
 
 
 def test_a_half_open_candidate_with_a_free_permit_has_its_own_place() -> None:
-    tested = view("a", 0, state=CircuitState.HALF_OPEN, reason="half-open: 0 of 2 successes")
+    tested = view("a", 0, state=CircuitState.HALF_OPEN, reason=reason("half-open: 0 of 2 successes"))
     made = plan((tested, view("b", 1)), NONE, NONE)
     assert order(made) == ["a", "b"]
     assert reasons(made)["a"] == "priority 1, half-open: 0 of 2 successes"
@@ -224,11 +234,20 @@ def some_views(draw: st.DrawFn) -> tuple[CandidateView, ...]:
                 st.sampled_from(
                     [
                         {},
-                        {"ramp": 0.4, "reason": "ramp: 40%"},
-                        {"state": CircuitState.HALF_OPEN, "reason": "half-open: 0 of 2 successes"},
-                        {"state": CircuitState.OPEN, "ready": False, "until": 2_000.0, "reason": "open: 3 x reset"},
-                        {"state": CircuitState.HALF_OPEN, "ready": False, "reason": "half-open: 1 try under way"},
-                        {"ready": False, "limited": True, "until": 1_500.0, "reason": "rate limited"},
+                        {"ramp": 0.4, "reason": reason("ramp: 40%")},
+                        {"state": CircuitState.HALF_OPEN, "reason": reason("half-open: 0 of 2 successes")},
+                        {
+                            "state": CircuitState.OPEN,
+                            "ready": False,
+                            "until": 2_000.0,
+                            "reason": reason("open: 3 x reset"),
+                        },
+                        {
+                            "state": CircuitState.HALF_OPEN,
+                            "ready": False,
+                            "reason": reason("half-open: 1 try under way"),
+                        },
+                        {"ready": False, "limited": True, "until": 1_500.0, "reason": reason("rate limited")},
                         {"unusable": "disabled"},
                     ]
                 )

@@ -114,6 +114,6 @@ class Page:
         if view.unusable is not None:
             return "quiet" if view.unusable == "disabled" else "bad", view.unusable
         if view.ready:
-            return "good", "ready" if view.reason is None else f"ready ({view.reason})"
+            return "good", "ready" if view.reason is None else f"ready ({view.reason.text()})"
         left = "" if view.until is None else f", {max(0, round(view.until - self._clock.monotonic()))} s left"
-        return "wait", f"{view.reason or view.state}{left}"
+        return "wait", f"{view.state if view.reason is None else view.reason.text()}{left}"

@@ -80,9 +80,9 @@ def _entry(view: CandidateView, labels: frozenset[str], shunned: frozenset[str])
     if view.labels and not labels <= view.labels:
         return Entry(view, f"labels: lacks {_listed(labels - view.labels)}", chosen=False)
     if view.limited:
-        return Entry(view, view.reason or "rate limited", chosen=False, waiting=True)
+        return Entry(view, _why(view, "rate limited"), chosen=False, waiting=True)
     if not view.ready:
-        return Entry(view, f"forced, {view.reason or view.state}", chosen=True, forced=True)
+        return Entry(view, f"forced, {_why(view, view.state)}", chosen=True, forced=True)
     return Entry(view, _in_favour(view, labels, shunned), chosen=True)
 
 
@@ -93,8 +93,12 @@ def _in_favour(view: CandidateView, labels: frozenset[str], shunned: frozenset[s
     if view.key.endpoint in shunned:
         reasons.append("shunned: cut this session off")
     if view.reason is not None:
-        reasons.append(view.reason)
+        reasons.append(view.reason.text())
     return ", ".join(reasons)
+
+
+def _why(view: CandidateView, otherwise: str) -> str:
+    return otherwise if view.reason is None else view.reason.text()
 
 
 def _order(entry: Entry, shunned: frozenset[str]) -> tuple[bool, bool, bool, int, float, int, int]:

@@ -23,6 +23,7 @@ from companion.clock import Clock
 from companion.config.models import HealthSettings
 from companion.errors import Kind
 from companion.upstream.limits import bounded, jittered
+from companion.upstream.reasons import Reason, ReasonCode
 from companion.upstream.views import CircuitState
 
 PROOFS: Final = 2
@@ -34,7 +35,7 @@ WINDOW_SHARE: Final = 0.5
 CREDENTIAL_OPEN: Final = 900.0
 _LEVEL_MAX: Final = 32
 
-Changed = Callable[[CircuitState, CircuitState, str, float | None], None]
+Changed = Callable[[CircuitState, CircuitState, Reason, float | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Look:
     state: CircuitState = CircuitState.CLOSED
     ready: bool = True
     until: float | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     ramp: float = 1.0
 
 
@@ -78,7 +79,7 @@ class Circuit:
         self._clock = clock
         self._changed = changed
         self._state = CircuitState.CLOSED
-        self._reason = ""
+        self._reason: Reason | None = None
         self._since = -inf
         self._recovered = -inf
         self._until = -inf
@@ -94,11 +95,11 @@ class Circuit:
         now = self._clock.monotonic()
         if self._state is CircuitState.CLOSED:
             ramp = self._ramp(now)
-            return CALM if ramp >= 1.0 else Look(reason=f"ramp: {ramp:.0%}", ramp=ramp)
+            return CALM if ramp >= 1.0 else Look(reason=_ramped(ramp), ramp=ramp)
         if self._waits(now):
             return Look(CircuitState.OPEN, ready=False, until=self._until, reason=self._reason)
         if self._holder is not None:
-            return Look(CircuitState.HALF_OPEN, ready=False, reason="half-open: 1 try under way")
+            return Look(CircuitState.HALF_OPEN, ready=False, reason=_UNDER_WAY)
         return Look(CircuitState.HALF_OPEN, reason=self._half_open_reason())
 
     def begin(self, holder: object) -> None:
@@ -138,7 +139,7 @@ class Circuit:
         elif began >= self._since:
             self._asked_until = max(self._asked_until, asked_until)
             if self._state is CircuitState.HALF_OPEN:
-                self._open(now, f"open: 1 x {kind} in half-open", self._level + 1)
+                self._open(now, Reason(ReasonCode.FAILED_IN_HALF_OPEN, {"fault": kind.value}), self._level + 1)
             else:
                 self._count(now, kind)
 
@@ -148,19 +149,20 @@ class Circuit:
         self._streak[kind] += 1
         self._window.append((now, True))
         if self._streak.total() >= self.policy.failures:
-            self._trip(now, ", ".join(f"{count} x {kind}" for kind, count in self._streak.most_common()))
+            faults = {kind.value: count for kind, count in self._streak.most_common()}
+            self._trip(now, Reason(ReasonCode.FAULTS_IN_A_ROW, {"faults": faults}))
             return
         while self._window[0][0] < now - self.policy.window:
             self._window.popleft()
         total, failed = len(self._window), sum(failed for _, failed in self._window)
         if total >= WINDOW_ENOUGH and failed >= WINDOW_SHARE * total:
-            self._trip(now, f"{failed} of {total} failed")
+            self._trip(now, Reason(ReasonCode.SHARE_FAILED, {"failed": failed, "total": total}))
 
-    def _trip(self, now: float, why: str) -> None:
+    def _trip(self, now: float, reason: Reason) -> None:
         # n starts again only when the whole weight was carried: what fails on the way up has not recovered.
-        self._open(now, f"open: {why}", self._level + 1 if self._ramp(now) < 1.0 else 0)
+        self._open(now, reason, self._level + 1 if self._ramp(now) < 1.0 else 0)
 
-    def _open(self, now: float, reason: str, level: int) -> None:
+    def _open(self, now: float, reason: Reason, level: int) -> None:
         self._level = min(level, _LEVEL_MAX)
         seconds = min(self.policy.open * 2.0**self._level, self.policy.open_max)
         if self.policy.jitter:
@@ -173,7 +175,7 @@ class Circuit:
 
     def _close(self) -> None:
         self._since = self._recovered = self._clock.monotonic()
-        reason = f"closed: {self._proofs} successes"
+        reason = Reason(ReasonCode.RECOVERED, {"successes": self._proofs})
         self._forget()
         self._move(CircuitState.CLOSED, reason, None)
 
@@ -183,7 +185,7 @@ class Circuit:
         self._streak.clear()
         self._window.clear()
 
-    def _move(self, after: CircuitState, reason: str, until: float | None) -> None:
+    def _move(self, after: CircuitState, reason: Reason, until: float | None) -> None:
         before, self._state = self._state, after
         self._changed(before, after, reason, until)
 
@@ -195,5 +197,12 @@ class Circuit:
     def _ramp(self, now: float) -> float:
         return min(1.0, RAMP_FLOOR + (1 - RAMP_FLOOR) * (now - self._recovered) / RAMP)
 
-    def _half_open_reason(self) -> str:
-        return f"half-open: {self._proofs} of {PROOFS} successes"
+    def _half_open_reason(self) -> Reason:
+        return Reason(ReasonCode.HALF_OPEN, {"successes": self._proofs, "needed": PROOFS})
+
+
+_UNDER_WAY: Final = Reason(ReasonCode.UNDER_WAY)
+
+
+def _ramped(share: float) -> Reason:
+    return Reason(ReasonCode.RAMP, {"percent": round(100 * share)})

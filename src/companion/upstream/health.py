@@ -15,11 +15,12 @@ from companion.errors import FAULTS, Fault, OnCircuit
 from companion.events import CircuitChanged, Events
 from companion.upstream.circuit import CALM, CREDENTIAL, Changed, Circuit, Policy
 from companion.upstream.limits import RateClock
+from companion.upstream.reasons import RATE_LIMITED, Reason
 from companion.upstream.views import CandidateKey, CandidateView, CircuitState
 
 MODELS: Final = 64
 MODEL_NAME: Final = 256  # characters: names come from clients
-_SCOPES: Final = ("credential ", "", "model ")  # as _circuits goes through them
+_SCOPES: Final = ("credential", "endpoint", "model")  # as _circuits goes through them
 _ACCOUNT: Final = frozenset({OnCircuit.CREDENTIAL, OnCircuit.WAIT})
 _WORST: Final = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
 
@@ -79,12 +80,12 @@ class Health:
             state=worst.state,
             ready=all(look.ready for look in looks),
             until=worst.until,
-            reason=worst.reason and scope + worst.reason,
+            reason=worst.reason and worst.reason.of(scope),
             ramp=min(look.ramp for look in looks),
         )
         if limited is None:
             return view
-        return replace(view, ready=False, limited=True, until=limited, reason="rate limited")
+        return replace(view, ready=False, limited=True, until=limited, reason=RATE_LIMITED)
 
     def begin(self, holder: object, model: str | None) -> None:
         """A try begins and takes what permits there are."""
@@ -153,12 +154,12 @@ class Health:
         return self._models[name]
 
     def _teller(self, scope: str, model: str | None = None) -> Changed:
-        def tell(before: CircuitState, after: CircuitState, reason: str, until: float | None) -> None:
+        def tell(before: CircuitState, after: CircuitState, reason: Reason, until: float | None) -> None:
             self.uneasy = True
             if self.live:
                 now, key = self._clock.monotonic(), self.key
                 self._events.publish(
-                    CircuitChanged(now, key.endpoint, key.credential, scope, model, before, after, reason, until)
+                    CircuitChanged(now, key.endpoint, key.credential, scope, model, before, after, reason.text(), until)
                 )
 
         return tell

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from companion.upstream.reasons import Reason
+
 
 class CircuitState(StrEnum):
     """closed: in use. open: not before `until`. half-open: one try at a time may prove it."""
@@ -26,10 +28,9 @@ class CandidateView:
     """What a plan is made from: one (endpoint, credential) as it stands now.
 
     `ready` is False while a circuit or a rate-limit clock refuses it; `until` (monotonic seconds) says until when, and
-    `reason` is a short code with its number, such as `open: 3 x overloaded` or `rate limited`. `limited` is True while
-    it is a rate-limit clock that refuses: then not even a lack of others makes it worth a try. `ramp` is the share of
-    its weight, 0..1, that it has back after a recovery. `unusable` is set where nothing can be tried at all (disabled,
-    secret not resolved) and says why.
+    `reason` why. `limited` is True while it is a rate-limit clock that refuses: then not even a lack of others makes it
+    worth a try. `ramp` is the share of its weight, 0..1, that it has back after a recovery. `unusable` is set where
+    nothing can be tried at all (disabled, secret not resolved) and says why.
     """
 
     key: CandidateKey
@@ -42,6 +43,6 @@ class CandidateView:
     ready: bool = True
     limited: bool = False
     until: float | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     ramp: float = 1.0
     unusable: str | None = None
