@@ -13,6 +13,7 @@ from companion.observe.log import ExchangeLog
 from companion.proxy.pipeline import Pipeline
 from companion.proxy.routes import Routes
 from companion.proxy.server import Server
+from companion.proxy.site import Site
 from companion.upstream.endpoint import Endpoints
 
 
@@ -29,7 +30,8 @@ class App:
         self._log = ExchangeLog(self.events)
         pipeline = Pipeline(lambda: self.loaded, self.endpoints, self.events, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
-        self._server = Server(lambda: self.loaded.settings.server, Routes(pipeline, page, self._ready), self.clock)
+        routes = Routes(pipeline, Site(page), self._ready)
+        self._server = Server(lambda: self.loaded.settings.server, routes, self.clock)
         self._watcher = Watcher(loaded.path, self._changed, self._refused, since=loaded)
 
     async def start(self) -> None:

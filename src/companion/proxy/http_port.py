@@ -100,11 +100,12 @@ class HttpPort:
             self._bodyless = True
             fields[:] = [field for field in fields if field[0] != b"content-length"]
             return
+        self._left = None
         for name, value in fields:
             if name == b"content-length":
                 self._left = int(value)
-        if self._left is None and not self._bodyless and not self._old:
-            self._chunked = True
+        self._chunked = self._left is None and not self._bodyless and not self._old
+        if self._chunked:
             fields.append((b"transfer-encoding", b"chunked"))
 
     def _end(self, rest: bytes, *, keep: bool) -> None:

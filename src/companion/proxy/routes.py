@@ -9,11 +9,9 @@ from companion.proxy.exchange import Exchange
 from companion.proxy.models import ModelsSurface
 from companion.proxy.other import OtherSurface
 from companion.proxy.pipeline import Pipeline
-from companion.proxy.port import Port, Request, respond
+from companion.proxy.port import Handler, Port, Request, respond
 from companion.proxy.relay import StreamSurface
 from companion.proxy.whole import CountSurface, WholeSurface
-
-Site = Callable[[str, str], tuple[int, Headers, bytes]]
 
 _PROBES: Final = frozenset({"/", "/api/hello"})
 
@@ -21,7 +19,7 @@ _PROBES: Final = frozenset({"/", "/api/hello"})
 class Routes:
     """What the server calls for every request. `site` answers what is not ours, `ready` is asked by /readyz."""
 
-    def __init__(self, pipeline: Pipeline, site: Site, ready: Callable[[], bool]) -> None:
+    def __init__(self, pipeline: Pipeline, site: Handler, ready: Callable[[], bool]) -> None:
         self._pipeline = pipeline
         self._site = site
         self._ready = ready
@@ -51,8 +49,7 @@ class Routes:
             body = b'{"status":"ready"}' if ready else b'{"status":"no endpoint can be used"}'
             respond(port, 200 if ready else 503, _JSON, body)
         else:
-            status, headers, body = self._site(request.method, request.path)
-            respond(port, status, headers, body)
+            await self._site(request, port)
 
 
 _TEXT: Final[Headers] = [(b"content-type", b"text/plain; charset=utf-8")]

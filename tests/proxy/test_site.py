@@ -1,0 +1,91 @@
+"""Who may come to /admin."""
+
+import pytest
+
+from companion.proxy.port import Request, respond
+from companion.proxy.site import Site
+from tests.proxy.client import HOST, serving
+
+
+async def api(request, port):
+    respond(port, 200, [], b"api")
+
+
+site = Site(lambda method, path: (200, [], f"page {path}".encode()), api)
+
+
+@pytest.mark.parametrize(
+    ("path", "who"),
+    [
+        ("/admin/api", b"api"),
+        ("/admin/api/endpoints?x", b"api"),
+        ("/admin/", b"page /admin/"),
+        ("/admin/apis", b"page /admin/apis"),
+        ("/elsewhere", b"page /elsewhere"),
+    ],
+)
+async def test_the_api_has_its_paths_and_the_page_the_rest(path, who):
+    async with serving(site) as at:
+        assert await at.asks(f"GET {path} HTTP/1.1", HOST, "", "") == (200, who)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_what_changes_something_needs_a_header_that_no_form_can_send(method):
+    async with serving(site) as at:
+        answer = await at.asks(f"{method} /admin/api/x HTTP/1.1", HOST, "Content-Length: 0", "", "")
+        assert answer.status == 403
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert b'"code":"csrf"' in answer.body
+        told = "X-Companion-CSRF: 1"
+        assert await at.asks(f"{method} /admin/api/x HTTP/1.1", HOST, told, "Content-Length: 0", "", "") == (
+            200,
+            b"api",
+        )
+
+
+class Heard:
+    """A Port that remembers."""
+
+    started = False
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = b""
+
+    def start(self, status, headers):
+        self.status = status
+
+    def write(self, data):
+        self.body += data
+        return True
+
+    async def drain(self):
+        pass
+
+    def finish(self):
+        pass
+
+    def abort(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("peer", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.8.9.10", 200),
+        ("::1", 200),
+        ("192.168.1.20", 403),
+        ("10.0.0.1", 403),
+        ("fe80::1%eth0", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.parametrize("path", [b"/admin", b"/admin/", b"/admin/api/config"])
+async def test_admin_answers_loopback_peers_only(peer, status, path):
+    port = Heard()
+    # Whatever Host says: only where the connection comes from counts.
+    await site(Request("GET", path, [(b"host", b"127.0.0.1")], b"", peer, 0.0), port)
+    assert port.status == status
+    if status == 403:
+        assert b"on the machine itself" in port.body
