@@ -66,6 +66,10 @@ class Transport:
         connection = await self._pool.take(timeouts, fresh=True)
         return await connection.ask(wire, bodyless=bodyless, write=timeouts.write, headers=headers)
 
+    async def reach(self, timeouts: Timeouts) -> None:
+        """Connect (and shake hands), then close: whether there is anybody. Outside the pool. Raises UpstreamError."""
+        (await self._dial(timeouts)).abort()
+
     def retire(self) -> None:
         """Idle connections close now, busy ones when they are done; new sends still work, once each."""
         self._pool.retire()
