@@ -9,20 +9,26 @@ EVERYTHING = """\
 server:
   {host: "::1", port: 0, max_body: 1MiB, max_inflight_bytes: 2MiB, max_connections: 3, keep_alive: 4s,
    header_timeout: 5s, min_body_rate: 6KB/s, client_write_timeout: 7s, drain: 0s,
-   trusted_hosts: [Box.Example., "[::1]"]}
+   trusted_hosts: [Box.Example., "[::1]"], tls: {certificate: null, key: null, client_ca: null}}
 logging: {level: debug, format: json, file: logs/c.log}
+access: {clients: [{name: ann, token_hash: "SHA256:%s"}]}
 defaults: {timeouts: {connect: 1s, tls: 2s, write: 3s, headers: 4s, idle_gate: 5s, first_content: 6s, headers_last: 7s,
-           idle: 8s, whole_answer: 9s}, pool: {max_connections: 10, idle: 11s}, ca: null}
+           idle: 8s, whole_answer: 9s}, pool: {max_connections: 10, keep_warm: 0, idle: 11s}, ca: null,
+           proxy: "socks5://u:${PW}@127.0.0.1:1080", repairs: {always: [effort], never: [images, max_tokens]}}
 endpoints:
   - {name: "a b", id: x, type: anthropic, url: "https://x.example/v1", auth: {type: auth_token, values: [k1, k2]},
      enabled: false, priority: -2, weight: 0.5, labels: [cheap], models: {default: m, rewrite: [{from: "c*", to: d}]},
-     timeouts: {idle: 1h}, pool: {idle: 1m}, limits: {concurrency: 8}, headers: {set: {x-a: "1"}, remove: [x-b]},
+     timeouts: {idle: 1h}, pool: {idle: 1m}, limits: {concurrency: 8}, proxy: NONE,
+     probe: {with: message, model: m}, repairs: {always: [images], never: [system_role]},
+     headers: {set: {x-a: "1"}, remove: [x-b]},
      body: {set: {top_k: 1, deep: {n: null}}, remove: [metadata]}, validation: strict}
-health: {failures: 1, window: 2s, open: 3s, open_max: 4s}
+health: {failures: 1, window: 2s, open: 3s, open_max: 4s, trial: request,
+         probe: {interval: 1m, timeout: 1s, with: models}}
 gate: {hold: visible, patience: 0s, ping: 2s, deadline: 3s, after_text: cut}
 validation: observe
 response_headers: false
-"""
+records: {store: "sqlite:////var/c.db", keep: 1d, max_size: 1GiB, bodies: failed, redact: ["k-[0-9]+", "(?i)secret"]}
+""" % ("AB" * 32)
 
 
 def test_every_key_arrives_as_it_was_written(tmp_path):
@@ -39,11 +45,29 @@ def test_every_key_arrives_as_it_was_written(tmp_path):
         "client_write_timeout": 7,
         "drain": 0,
         "trusted_hosts": ("box.example", "::1"),
+        "tls": {"certificate": None, "key": None, "client_ca": None},
     }
     assert found.logging.model_dump() == {"level": "debug", "format": "json", "file": tmp_path / "logs/c.log"}
     assert list(found.defaults.timeouts.model_dump().values()) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert found.defaults.pool.model_dump() == {"max_connections": 10, "idle": 11}
-    assert found.health.model_dump() == {"failures": 1, "window": 2, "open": 3, "open_max": 4}
+    assert found.access.model_dump() == {"clients": ({"name": "ann", "token_hash": "sha256:" + "ab" * 32},)}
+    assert found.defaults.pool.model_dump() == {"max_connections": 10, "keep_warm": 0, "idle": 11}
+    assert found.defaults.proxy == "socks5://u:${PW}@127.0.0.1:1080"
+    assert found.defaults.repairs.model_dump() == {"always": ("effort",), "never": ("images", "max_tokens")}
+    assert found.health.model_dump(by_alias=True) == {
+        "failures": 1,
+        "window": 2,
+        "open": 3,
+        "open_max": 4,
+        "probe": {"interval": 60, "timeout": 1, "with": "models"},
+        "trial": "request",
+    }
+    assert found.records.model_dump() == {
+        "store": "sqlite:////var/c.db",
+        "keep": 86400,
+        "max_size": 2**30,
+        "bodies": "failed",
+        "redact": ("k-[0-9]+", "(?i)secret"),
+    }
     assert list(found.gate.model_dump().values()) == ["visible", 0, 2, 3, "cut"]
     assert (found.validation, found.response_headers) == ("observe", False)
     (endpoint,) = found.endpoints
@@ -59,6 +83,9 @@ def test_every_key_arrives_as_it_was_written(tmp_path):
         "labels": ("cheap",),
         "models": {"default": "m", "rewrite": ({"from": "c*", "to": "d"},)},
         "limits": {"concurrency": 8},
+        "proxy": "none",
+        "probe": {"with": "message", "model": "m"},
+        "repairs": {"always": ("images",), "never": ("system_role",)},
         "headers": {"set": {"x-a": "1"}, "remove": ("x-b",)},
         "body": {"set": {"top_k": 1, "deep": {"n": None}}, "remove": ("metadata",)},
         "validation": "strict",
@@ -73,8 +100,22 @@ def test_what_an_endpoint_leaves_out_comes_from_the_defaults(tmp_path):
     found = settings(tmp_path, EVERYTHING)
     (endpoint,) = found.endpoints
     assert list(found.timeouts_of(endpoint).model_dump().values()) == [1, 2, 3, 4, 5, 6, 7, 3600, 9]
-    assert found.pool_of(endpoint).model_dump() == {"max_connections": 10, "idle": 60}
+    assert found.pool_of(endpoint).model_dump() == {"max_connections": 10, "keep_warm": 0, "idle": 60}
     assert found.validation_of(endpoint) == "strict"
+    assert found.proxy_of(endpoint) == "none"
+    assert found.probe_of(endpoint).model_dump() == {"interval": 60, "timeout": 1, "with_": "message"}
+    repairs = found.repairs_of(endpoint)
+    assert (repairs.always, repairs.never) == (("images", "effort"), ("system_role", "max_tokens"))
+
+
+def test_an_endpoint_that_says_nothing_has_the_defaults(tmp_path):
+    text = "defaults: {proxy: none, repairs: {never: [effort]}}\nhealth: {probe: {with: models}}\n"
+    found = settings(tmp_path, text + one())
+    (endpoint,) = found.endpoints
+    assert found.proxy_of(endpoint) == "none"
+    assert found.probe_of(endpoint) == found.health.probe
+    assert found.repairs_of(endpoint) == found.defaults.repairs
+    assert found.health.probe.with_ == "models"
 
 
 def test_an_endpoint_can_lift_a_limit_that_the_defaults_set(tmp_path):
@@ -206,6 +247,11 @@ def test_each_type_of_auth_is_taken(tmp_path, auth):
         ("priority: 1.5", "priority: must be a whole number"),
         ("limits: {concurrency: 0}", "limits.concurrency: must be 1 or more"),
         ("labels: [[]]", "labels[0]: must be text, not a list"),
+        ("repairs: {always: [efort]}", 'repairs.always[0]: is no repair; did you mean "effort"?'),
+        ("repairs: {never: [all]}", "repairs.never[0]: must be one of system_role, "),
+        ("repairs: {always: [images], never: [images]}", "repairs.never: images is among always, too"),
+        ("probe: {with: ping}", "probe.with: must be one of auto, models, count_tokens, message, none"),
+        ("pool: {keep_warm: -1}", "pool.keep_warm: must be 0 or more"),
         ("validation: loose", "validation: must be one of strict, repair, observe"),
         ("id: ''", "id: must not be empty"),
     ],
@@ -275,3 +321,28 @@ def test_what_pydantic_says_by_itself_shows_no_secret_either():
     with pytest.raises(ValueError, match="endpoints") as caught:
         Settings.model_validate(wrong)
     assert SECRET not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("records: {redact: [ok, '(']}", "redact[1]: is not a regular expression: missing ), unterminated subpattern"),
+        ("records: {redact: ['x*']}", "redact[0]: fits an empty text"),
+        ("records: {redact: ['']}", "redact[0]: must not be empty"),
+        ("records: {store: postgresql://u:p@x/y}", "store: must be none, or sqlite:/// and the path of a file"),
+        ("records: {store: 'sqlite:///'}", "store: must be none, or sqlite:/// and the path of a file"),
+        ("records: {store: [a]}", "store: must be text, not a list"),
+        ("records: {bodies: all}", "bodies: must be one of full, failed, none"),
+    ],
+)
+def test_records_say_what_cannot_be(tmp_path, text, said):
+    (problem,) = refused(tmp_path, text)
+    assert problem.startswith(f"line 1, records.{said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "store"),
+    [("", "sqlite:///companion.db"), ("records: {store: None}", None), ("records:", "sqlite:///companion.db")],
+)
+def test_records_may_be_kept_nowhere(tmp_path, text, store):
+    assert settings(tmp_path, text).records.store == store

@@ -4,7 +4,7 @@ import pytest
 
 from tests.config.files import SECRET, one, refused
 
-TOP = "server, logging, defaults, endpoints, health, gate, validation, response_headers"
+TOP = "server, logging, access, defaults, endpoints, health, gate, validation, response_headers, records"
 
 
 def test_many_mistakes_come_in_the_order_of_the_file(tmp_path):
@@ -47,20 +47,20 @@ def test_an_unknown_key_in_a_rule_is_told_with_its_entry(tmp_path):
 
 @pytest.mark.parametrize(
     "key",
-    ["access", "alerts", "cache", "cluster", "labels", "profiles", "records", "routing"],
+    ["alerts", "cache", "cluster", "labels", "profiles", "routing"],
 )
 def test_a_section_of_a_later_version_is_an_unknown_key(tmp_path, key):
     (said,) = refused(tmp_path, f"{key}: {{}}\n")
     assert said.startswith(f"line 1, {key}: unknown key; ")
 
 
-@pytest.mark.parametrize("key", ["workers", "base_path", "tls", "trusted_proxies"])
+@pytest.mark.parametrize("key", ["workers", "base_path", "trusted_proxies"])
 def test_a_server_key_of_a_later_version_is_an_unknown_key(tmp_path, key):
     (said,) = refused(tmp_path, f"server:\n  {key}: 1\n")
     assert said.startswith(f"line 2, server.{key}: unknown key; ")
 
 
-@pytest.mark.parametrize("key", ["proxy", "region", "profile"])
+@pytest.mark.parametrize("key", ["region", "profile"])
 def test_an_endpoint_key_of_a_later_version_is_an_unknown_key(tmp_path, key):
     (said,) = refused(tmp_path, one(f"{key}: x"))
     assert said.startswith(f"line 5, endpoints[0].{key}: unknown key; ")
@@ -140,31 +140,6 @@ def test_a_name_that_is_anothers_id_is_told(tmp_path):
     assert refused(tmp_path, text) == [
         'line 6, endpoints[1].name: "b" is the id of endpoints[0] in line 5; give each its own'
     ]
-
-
-@pytest.mark.parametrize(
-    ("host", "taken"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("'::1'", True),
-        ("'[::1]'", True),
-        ("LocalHost", True),
-        ("0.0.0.0", False),
-        ("'::'", False),
-        ("10.0.0.1", False),
-        ("example.com", False),
-        ("localhost.evil.com", False),
-    ],
-)
-def test_only_an_address_of_this_machine_can_be_listened_on(tmp_path, host, taken):
-    said = refused(tmp_path, f"server: {{host: {host}}}\nx: 1\n")
-    if not taken:
-        assert said.pop(0) == (
-            "line 1, server.host: must be an address of this machine only (127.0.0.1, ::1 or localhost), "
-            "because this version cannot tell who may use it from elsewhere"
-        )
-    assert [each[:9] for each in said] == ["line 2, x"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from companion.cli.banner import greeting
 from companion.cli.ports import holder, next_free
 from companion.cli.settings import is_there, located, read, reason, refuse, told, write_first
 from companion.config.file import Loaded
+from companion.config.listening import exposed
 from companion.config.models import ServerSettings, Settings
 from companion.errors import ConfigError
 from companion.events import ConfigChanged
@@ -51,6 +52,8 @@ class Overrides:
             changed = ServerSettings.model_validate({**loaded.settings.server.model_dump(), **server})
         except ValidationError as error:
             refuse(*(f"--{each['loc'][0]}: {each['msg'].removeprefix('Value error, ')}." for each in error.errors()))
+        if said := exposed(changed.host, loaded.settings.access):
+            refuse(f"--host: {said}.")
         return replace(loaded, settings=loaded.settings.model_copy(update={"server": changed}))
 
 

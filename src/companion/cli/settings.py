@@ -3,11 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from companion.config.file import NAME, VARIABLE, Loaded, find, load, user_folder, write_default
 from companion.config.models import ServerSettings
 from companion.errors import ConfigError
+
+_NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def refuse(*sentences: str) -> NoReturn:
@@ -67,8 +69,9 @@ def write_first(path: Path) -> None:
 
 def base_url(server: ServerSettings) -> str:
     """What a client on this machine has to be given."""
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"http://{host}:{server.port}"
+    host = _NEAREST.get(server.host, server.host)
+    scheme = "http" if server.tls.certificate is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 def has_passthrough(loaded: Loaded) -> bool:

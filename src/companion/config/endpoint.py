@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from companion.config.base import Model
 from companion.config.fields import (
     Count,
+    CountOrZero,
     Duration,
     DurationOrAuto,
     DurationOrNone,
@@ -16,6 +17,8 @@ from companion.config.fields import (
     HeaderValue,
     JsonValue,
     Name,
+    Proxy,
+    Repair,
     Switch,
     Text,
     Url,
@@ -23,6 +26,8 @@ from companion.config.fields import (
     Weight,
     Whole,
 )
+
+ProbeWith = Literal["auto", "models", "count_tokens", "message", "none"]
 
 _NEEDS_VALUES: Final = frozenset({"auth_token", "api_key"})
 _SENT_AS: Final = {"auth_token": "authorization", "api_key": "x-api-key"}
@@ -65,6 +70,7 @@ class PoolSettings(Model):
     """The connections to one endpoint that are kept and shared."""
 
     max_connections: Count = Field(default=64, description="Connections at once; further requests wait for one.")
+    keep_warm: CountOrZero = Field(default=1, description="Connections that are open before anybody asks; 0: none.")
     idle: Duration = Field(default=90.0, description="How long a connection that nobody uses is kept.")
 
 
@@ -158,6 +164,34 @@ class BodyEdits(Model):
         return fields
 
 
+class RepairSettings(Model):
+    """Which requests are mended for an upstream that would refuse them. Without a word here: those that it refused."""
+
+    always: tuple[Repair, ...] = Field(default=(), description="Repairs to make before anything was refused.")
+    never: tuple[Repair, ...] = Field(default=(), validate_default=True, description="Repairs not to make at all.")
+
+    @field_validator("never")
+    @classmethod
+    def _not_both(cls, never: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in never:
+            if name in info.data.get("always", ()):
+                raise ValueError(f"{name} is among always, too; remove it from one of them")
+        return never
+
+    def over(self, base: "RepairSettings") -> "RepairSettings":
+        """These, and those of `base` about which these say nothing."""
+        always = self.always + tuple(name for name in base.always if name not in {*self.always, *self.never})
+        never = self.never + tuple(name for name in base.never if name not in {*self.always, *self.never})
+        return RepairSettings(always=always, never=never)
+
+
+class EndpointProbe(Model):
+    """How an endpoint is asked whether it is back."""
+
+    with_: ProbeWith | None = Field(alias="with", default=None, description="As health.probe.with; null: as it says.")
+    model: Text | None = Field(default=None, description="The model to ask for; null: one that it was asked for.")
+
+
 class EndpointSettings(Model):
     """One upstream that can answer.
 
@@ -188,6 +222,13 @@ class EndpointSettings(Model):
     )
     pool: PoolSettings = Field(default=PoolSettings(), description="What is different here from defaults.pool.")
     limits: Limits = Field(default=Limits(), description="What it is asked for at most.")
+    proxy: Proxy | None = Field(
+        default=None, repr=False, description="env, none or a URL for this endpoint only; null: as defaults.proxy."
+    )
+    probe: EndpointProbe = Field(default=EndpointProbe(), description="How it is asked whether it is back.")
+    repairs: RepairSettings = Field(
+        default=RepairSettings(), description="What is different here from defaults.repairs."
+    )
     headers: HeaderEdits = Field(default=HeaderEdits(), description="Changes of the request's headers.")
     body: BodyEdits = Field(default=BodyEdits(), description="Changes of the request's body: top-level fields.")
     validation: Validation | None = Field(

@@ -3,22 +3,25 @@
 A check raises ValueError with a sentence; place and line are added by whoever knows them.
 """
 
+import difflib
 import math
 import re
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from companion.config import words
+from companion.config import proxies, words
+from companion.config.hosts import is_host
+from companion.protocol.repairs import NAMES
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?\.?)+")
 _SCHEMES: Final = ("http", "https")
 _URL_LIKE: Final = "such as https://api.anthropic.com"
+_TOKEN_HASH: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_SQLITE: Final = "sqlite:///"
 _WHOLE: Final = (-(2**63), 2**64 - 1)
 
 # What frames a message, and what the proxy itself decides for every request.
@@ -56,33 +59,50 @@ def upstream_url(text: str) -> str:
     return text
 
 
-def is_host(name: str) -> bool:
-    """Whether it is a host name or a literal address, without port."""
-    return _HOST.fullmatch(name) is not None or _is_address(name)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether it is this machine itself: 127.0.0.0/8, ::1 or localhost."""
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def loopback(host: str) -> str:
-    """An address to listen on."""
+def listen_host(host: str) -> str:
+    """An address or a name to listen on. Whether that is allowed depends on `access`, and is judged there."""
     host = host.lower().removeprefix("[").removesuffix("]")
-    if not is_loopback(host):
-        raise ValueError(
-            "must be an address of this machine only (127.0.0.1, ::1 or localhost), "
-            "because this version cannot tell who may use it from elsewhere"
-        )
+    if not is_host(host):
+        raise ValueError(f"{words.shown(host)} is not an address or a host name; leave out http:// and the port")
     return host
+
+
+def token_hash(text: str) -> str:
+    """What recognises a client's token. The text is in no message."""
+    if not _TOKEN_HASH.fullmatch(text.lower()):
+        raise ValueError("must be sha256: and 64 hexadecimal digits, as `companion client add NAME` writes it")
+    return text.lower()
+
+
+def store_url(text: object) -> object:
+    """Where records are kept: a database file, or nowhere (None). A server's URL may hold a password: not repeated."""
+    if not isinstance(text, str):
+        return text
+    text = text.strip()
+    if text.lower() == "none":
+        return None
+    if not text.startswith(_SQLITE) or not text.removeprefix(_SQLITE).strip("/"):
+        raise ValueError(f"must be none, or {_SQLITE} and the path of a file, such as {_SQLITE}companion.db")
+    return text
+
+
+def repair(name: str) -> str:
+    """The name of a repair that there is."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(name.lower(), NAMES, n=1)
+        raise ValueError(f'is no repair; did you mean "{near[0]}"?' if near else f"must be one of {', '.join(NAMES)}")
+    return name
+
+
+def expression(text: str) -> str:
+    """A regular expression for what is to be taken out of records."""
+    try:
+        pattern = re.compile(text)
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if pattern.match(""):
+        raise ValueError("fits an empty text, and so would take out everything; let it need at least one character")
+    return text
 
 
 def trusted_host(name: str) -> str:
@@ -165,6 +185,7 @@ Size = Annotated[int, Field(gt=0), BeforeValidator(words.size), _unit("size")]
 Rate = Annotated[float, Field(ge=0), BeforeValidator(words.rate), _unit("rate")]
 Whole = Annotated[int, Field(strict=True), _unit("whole number")]
 Count = Annotated[int, Field(strict=True, ge=1), _unit("whole number")]
+CountOrZero = Annotated[int, Field(strict=True, ge=0), _unit("whole number")]
 Port = Annotated[int, Field(strict=True, ge=0, le=65535), _unit("whole number")]
 Weight = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), _unit("number")]
 Switch = Annotated[bool, _unit("true or false")]
@@ -175,7 +196,12 @@ _Text = Annotated[str, Field(min_length=1)]
 Text = Annotated[_Text, AfterValidator(one_line), _unit("text")]
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(one_line), _unit("text")]
 Url = Annotated[_Text, AfterValidator(upstream_url), _unit("URL")]
-LoopbackHost = Annotated[_Text, AfterValidator(loopback), _unit("address")]
+ListenHost = Annotated[_Text, AfterValidator(listen_host), _unit("address")]
+Proxy = Annotated[_Text, AfterValidator(proxies.checked), _unit("env, none or URL")]
+StoreUrl = Annotated[_Text | None, BeforeValidator(store_url), _unit("URL or none")]
+TokenHash = Annotated[_Text, AfterValidator(token_hash), _unit("text")]
+Repair = Annotated[_Text, AfterValidator(repair), _unit("repair")]
+Expression = Annotated[_Text, AfterValidator(one_line), AfterValidator(expression), _unit("regular expression")]
 TrustedHost = Annotated[_Text, AfterValidator(trusted_host), _unit("text")]
 HeaderName = Annotated[str, AfterValidator(header_name), _unit("text")]
 HeaderValue = Annotated[str, AfterValidator(one_line)]

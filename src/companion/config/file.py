@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from companion.config import problems, secrets
+from companion.config import problems, proxies, secrets
 from companion.config.models import EndpointSettings, HeaderEdits, Settings
 from companion.config.secrets import NOT_NEEDED, Credential
 from companion.config.source import Source, sections
@@ -29,13 +29,15 @@ MAX_FILE: Final = 1024 * 1024
 class Loaded:
     """A configuration that can be used: the settings, and the credentials of each endpoint by its id.
 
-    An endpoint has at least one; where its type needs none, that one is empty and without a problem. `seen` are the
-    files that all this came from, as they were just before they were read.
+    An endpoint has at least one; where its type needs none, that one is empty and without a problem. `proxies` has by
+    the endpoint's id the value `env`, `none` or a URL with the secrets in it. `seen` are the files that all this came
+    from, certificates included, as they were just before they were read.
     """
 
     path: Path
     settings: Settings
     credentials: Mapping[str, tuple[Credential, ...]]
+    proxies: Mapping[str, Credential] = field(default_factory=dict)
     seen: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -72,16 +74,23 @@ def user_folder(platform: str, environ: Mapping[str, str]) -> Path | None:
 def load(path: Path) -> Loaded:
     """Read and judge everything. Raises ConfigError with all problems, each with its place and line."""
     before = stamp(path)
-    settings = parse(_text(path), path)
+    return resolved(parse(text_of(path), path), path, before)
+
+
+def resolved(settings: Settings, path: Path, before: Stamp | None) -> Loaded:
+    """The settings with all secrets that they name; `before` is the stamp of the file that they came from."""
     folder = path.parent
-    references = (each for endpoint in settings.endpoints for each in _references(endpoint))
-    seen = {path: before, **stamps(secrets.files(references, folder))}
-    endpoints, credentials = [], {}
+    references = (each for endpoint in settings.endpoints for each in _references(endpoint, settings))
+    tls = settings.server.tls
+    certificates = tuple(each for each in (tls.certificate, tls.key, tls.client_ca) if each is not None)
+    seen = {path: before, **stamps((*secrets.files(references, folder), *certificates))}
+    endpoints, credentials, by_proxy = [], {}, {}
     for endpoint in settings.endpoints:
-        endpoint, credentials[endpoint.id] = _with_secrets(endpoint, folder)
+        by_proxy[endpoint.id] = proxy = proxies.resolved(settings.proxy_of(endpoint), folder)
+        endpoint, credentials[endpoint.id] = _with_secrets(endpoint, folder, proxy)
         endpoints.append(endpoint)
     settings = settings.model_copy(update={"endpoints": tuple(endpoints)})
-    return Loaded(path, settings, MappingProxyType(credentials), MappingProxyType(seen))
+    return Loaded(path, settings, MappingProxyType(credentials), MappingProxyType(by_proxy), MappingProxyType(seen))
 
 
 def parse(text: str, path: Path) -> Settings:
@@ -124,7 +133,8 @@ def write(path: Path, text: str) -> None:
         raise
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The file's content, or a ConfigError that says why there is none to be had."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
@@ -142,18 +152,22 @@ def _text(path: Path) -> str:
         raise ConfigError((Problem(path.name, "is not UTF-8 text; save it as UTF-8", line),)) from None
 
 
-def _references(endpoint: EndpointSettings) -> Iterator[str]:
+def _references(endpoint: EndpointSettings, settings: Settings) -> Iterator[str]:
+    yield settings.proxy_of(endpoint)
     yield from endpoint.auth.values
     yield from endpoint.headers.set.values()
 
 
-def _with_secrets(endpoint: EndpointSettings, folder: Path) -> tuple[EndpointSettings, tuple[Credential, ...]]:
-    """The endpoint with the secrets of its headers, and its credentials: of no use where the former are missing."""
+def _with_secrets(
+    endpoint: EndpointSettings, folder: Path, proxy: Credential
+) -> tuple[EndpointSettings, tuple[Credential, ...]]:
+    """The endpoint with its headers' secrets, and its credentials: of no use where a secret or the proxy is missing."""
     values = {name: secrets.resolve(value, folder) for name, value in endpoint.headers.set.items()}
     credentials = tuple(secrets.resolve(value, folder) for value in endpoint.auth.values) or (NOT_NEEDED,)
-    for name, header in values.items():
-        if header.problem is not None:
-            problem = f"headers.set.{name}: {header.problem}"
+    needed = {"proxy": proxy, **{f"headers.set.{name}": header for name, header in values.items()}}
+    for name, each in needed.items():
+        if each.problem is not None:
+            problem = f"{name}: {each.problem}"
             return endpoint, tuple(Credential(each.reference, None, problem) for each in credentials)
     if not values:
         return endpoint, credentials

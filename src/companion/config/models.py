@@ -22,11 +22,14 @@ from companion.config.base import Model
 from companion.config.endpoint import (
     AuthSettings,
     BodyEdits,
+    EndpointProbe,
     EndpointSettings,
     HeaderEdits,
     Limits,
     ModelSettings,
     PoolSettings,
+    ProbeWith,
+    RepairSettings,
     RewriteRule,
     Timeouts,
 )
@@ -34,21 +37,24 @@ from companion.config.fields import (
     Count,
     Duration,
     DurationOrZero,
+    Expression,
     FilePath,
-    LoopbackHost,
     PemPath,
-    Port,
-    Rate,
+    Proxy,
     Size,
+    StoreUrl,
     Switch,
-    TrustedHost,
     Validation,
 )
+from companion.config.listening import AccessSettings, ClientSettings, ServerSettings, TlsSettings, exposed
 
 __all__ = [
+    "AccessSettings",
     "AuthSettings",
     "BodyEdits",
+    "ClientSettings",
     "Defaults",
+    "EndpointProbe",
     "EndpointSettings",
     "GateSettings",
     "HeaderEdits",
@@ -57,44 +63,24 @@ __all__ = [
     "LoggingSettings",
     "ModelSettings",
     "PoolSettings",
+    "ProbeSettings",
+    "ProbeWith",
+    "RecordsSettings",
+    "RepairSettings",
     "RewriteRule",
     "ServerSettings",
     "Settings",
     "Timeouts",
+    "TlsSettings",
     "Validation",
 ]
 
-_MIB: Final = 1024**2
+_GIB: Final = 1024**3
 _PORTS: Final = {"http": 80, "https": 443}
 _EVERY_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_ANY: Final = frozenset({"0.0.0.0", "::"})
 
 M = TypeVar("M", bound=Model)
-
-
-class ServerSettings(Model):
-    """Where the proxy listens, and what it takes from clients."""
-
-    host: LoopbackHost = Field(
-        default="127.0.0.1", description="Where to listen: 127.0.0.1 or localhost (both with ::1), or ::1 alone."
-    )
-    port: Port = Field(default=8080, description="Port to listen on; 0: any free one.")
-    max_body: Size = Field(default=32 * _MIB, description="The largest request body; a larger one gets a 413.")
-    max_inflight_bytes: Size = Field(
-        default=512 * _MIB, description="All request bodies in memory together; a request beyond that gets a 529."
-    )
-    max_connections: Count = Field(default=2000, description="Connections of clients at once.")
-    keep_alive: Duration = Field(default=300.0, description="How long a connection may be idle between two requests.")
-    header_timeout: Duration = Field(
-        default=10.0, description="How long a request's headers may take, from its first byte."
-    )
-    min_body_rate: Rate = Field(default=1000.0, description="The slowest that a request body may come.")
-    client_write_timeout: Duration = Field(
-        default=60.0, description="How long a client may take nothing of an answer before it is cut off."
-    )
-    drain: DurationOrZero = Field(default=30.0, description="How long answers may go on when the proxy is to stop.")
-    trusted_hosts: tuple[TrustedHost, ...] = Field(
-        default=(), description="Further names under which this machine is asked (Host and Origin headers)."
-    )
 
 
 class LoggingSettings(Model):
@@ -115,6 +101,26 @@ class Defaults(Model):
     ca: PemPath | None = Field(
         default=None, description="PEM file of certificate authorities to trust, besides the system's."
     )
+    proxy: Proxy = Field(
+        default="env",
+        repr=False,
+        description="env (HTTPS_PROXY, NO_PROXY …), none, or an http, https, socks5 or socks5h URL.",
+    )
+    repairs: RepairSettings = Field(
+        default=RepairSettings(), description="Requests that are mended for upstreams that would refuse them."
+    )
+
+
+class ProbeSettings(Model):
+    """How an endpoint that failed is asked whether it is back, beside all requests."""
+
+    interval: Duration = Field(default=30.0, description="Time between two probes of an open circuit, give or take.")
+    timeout: Duration = Field(default=10.0, description="How long a probe may take.")
+    with_: ProbeWith = Field(
+        alias="with",
+        default="auto",
+        description="auto (models or count_tokens: free), models, count_tokens, message (billed), none.",
+    )
 
 
 class HealthSettings(Model):
@@ -126,6 +132,13 @@ class HealthSettings(Model):
     )
     open: Duration = Field(default=10.0, description="How long a circuit stays open; each time twice as long …")
     open_max: Duration = Field(default=600.0, description="… up to this time.")
+    probe: ProbeSettings = Field(
+        default=ProbeSettings(), description="How one that failed is asked whether it is back."
+    )
+    trial: Literal["probe", "request"] = Field(
+        default="probe",
+        description="What tries an open circuit while others can answer: a probe, or a live request.",
+    )
 
     @field_validator("open_max")
     @classmethod
@@ -150,6 +163,26 @@ class GateSettings(Model):
     )
 
 
+class RecordsSettings(Model):
+    """What is written down about requests and answers. It holds prompts and code; keys never."""
+
+    store: StoreUrl = Field(
+        default="sqlite:///companion.db",
+        description="sqlite:/// and a file, as a path from this file's folder, or absolute; none: nothing.",
+    )
+    keep: Duration = Field(default=2592000.0, description="How long records are kept.")
+    max_size: Size = Field(
+        default=5 * _GIB, description="The most that the store may take; the oldest bodies go first."
+    )
+    bodies: Literal["full", "failed", "none"] = Field(
+        default="full",
+        description="What is kept of requests and answers: full, failed (of what went wrong only), none.",
+    )
+    redact: tuple[Expression, ...] = Field(
+        default=(), description="Regular expressions for text that is blackened before anything is written."
+    )
+
+
 class Settings(Model):
     """The whole file."""
 
@@ -157,6 +190,9 @@ class Settings(Model):
         default=ServerSettings(), description="Where it listens, what it takes from clients."
     )
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What it writes about itself.")
+    access: AccessSettings = Field(
+        default=AccessSettings(), validate_default=True, description="Who may use the proxy."
+    )
     defaults: Defaults = Field(default=Defaults(), description="What holds for every endpoint that says nothing else.")
     endpoints: tuple[EndpointSettings, ...] = Field(default=(), description="Who can answer.")
     health: HealthSettings = Field(default=HealthSettings(), description="When an endpoint that fails is left alone.")
@@ -168,6 +204,10 @@ class Settings(Model):
         description="Broken answers: strict (a fault), repair (mend what is safe to), observe (count).",
     )
     response_headers: Switch = Field(default=True, description="Answers tell in x-companion-… headers who gave them.")
+
+    records: RecordsSettings = Field(
+        default=RecordsSettings(), description="What is written down. It holds prompts and code."
+    )
 
     _timeouts: dict[str, Timeouts] = PrivateAttr(default_factory=dict)
     _pools: dict[str, PoolSettings] = PrivateAttr(default_factory=dict)
@@ -188,6 +228,28 @@ class Settings(Model):
     def validation_of(self, endpoint: EndpointSettings) -> Validation:
         """How strictly one of these endpoints is judged."""
         return endpoint.validation or self.validation
+
+    def proxy_of(self, endpoint: EndpointSettings) -> str:
+        """The proxy between us and one of these endpoints: `env`, `none` or a URL as it is written."""
+        return endpoint.proxy or self.defaults.proxy
+
+    def probe_of(self, endpoint: EndpointSettings) -> ProbeSettings:
+        """How one of these endpoints is probed."""
+        own = endpoint.probe.with_
+        return self.health.probe if own is None else self.health.probe.model_copy(update={"with_": own})
+
+    def repairs_of(self, endpoint: EndpointSettings) -> RepairSettings:
+        """The repairs that are always or never made for one of these endpoints."""
+        return endpoint.repairs.over(self.defaults.repairs)
+
+    @field_validator("access")
+    @classmethod
+    def _not_open_to_all(cls, access: AccessSettings, info: ValidationInfo) -> AccessSettings:
+        server = info.data.get("server")
+        said = exposed(server.host, access) if isinstance(server, ServerSettings) else None
+        if said is not None:
+            raise PydanticCustomError("exposed", "{said}", {"said": said, "at": ("server", "host")})
+        return access
 
     @field_validator("endpoints", mode="wrap")
     @classmethod
@@ -225,7 +287,7 @@ def _loops(raw: Any, server: Any) -> Iterator[InitErrorDetails]:
     """URLs that would make the proxy ask itself."""
     if not isinstance(server, ServerSettings) or server.port == 0:
         return
-    hosts = _EVERY_LOOPBACK if server.host in _EVERY_LOOPBACK else {server.host}
+    hosts = _EVERY_LOOPBACK if server.host in _EVERY_LOOPBACK | _ANY else {server.host}
     for index, endpoint in enumerate(raw if isinstance(raw, list | tuple) else ()):
         try:
             parts = urlsplit(_text(endpoint, "url"))

@@ -50,8 +50,18 @@ def found(error: ValidationError, source: Source) -> Iterator[Problem]:
     for each in error.errors(include_url=False):
         if each["type"] == "default_factory_not_called":
             continue
-        place = tuple(part for part in each["loc"] if part != "[key]")
-        yield Problem(shown(place), _sentence(each, place, source), source.line(place))
+        written = each.get("ctx", {}).get("at", each["loc"])
+        place = tuple(part for part in written if part != "[key]")
+        yield Problem(
+            shown(place),
+            _sentence(each, place, source),
+            source.line(place),
+            code=each["type"],
+            parameters={
+                key: value for key, value in each.get("ctx", {}).items() if isinstance(value, str | int | float)
+            },
+            path=place,
+        )
 
 
 def _sentence(error: ErrorDetails, place: Place, source: Source) -> str:

@@ -18,6 +18,7 @@ _WRITERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "duration or auto": words.say_duration,
     "size": words.say_size,
     "rate": words.say_rate,
+    "URL or none": str,
 }
 
 
