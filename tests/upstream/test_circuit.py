@@ -4,7 +4,7 @@ import pytest
 
 from companion.clock import FakeClock
 from companion.errors import Kind
-from companion.upstream.circuit import CREDENTIAL, RAMP, WINDOW_LENGTH, Circuit, Look, Policy
+from companion.upstream.circuit import CALM, CREDENTIAL, RAMP, WINDOW_LENGTH, Circuit, Guard, Look, Policy
 from companion.upstream.limits import LONGEST_WAIT
 from companion.upstream.reasons import Reason
 from companion.upstream.views import CircuitState
@@ -16,10 +16,10 @@ POLICY = Policy(failures=3, window=60.0, open=10.0, open_max=600.0)
 class Bench:
     """A circuit under a fake clock. The dice lie at 0.5: no jitter."""
 
-    def __init__(self, policy: Policy = POLICY) -> None:
+    def __init__(self, policy: Policy = POLICY, guard: Guard = Guard.REQUEST) -> None:
         self.clock = FakeClock()
         self.changes: list[tuple[CircuitState, CircuitState, str, float | None]] = []
-        self.circuit = Circuit(self.clock, policy, self.heard)
+        self.circuit = Circuit(self.clock, policy, self.heard, lambda _: guard)
 
     def heard(self, before: CircuitState, after: CircuitState, reason: Reason, until: float | None) -> None:
         self.changes.append((before, after, reason.text(), until))
@@ -38,6 +38,13 @@ class Bench:
     ) -> None:
         for _ in range(times):
             self.circuit.failed(self.clock.now if began is None else began, kind, retry_after)
+
+    def prove(self, times: int = 1) -> None:
+        """Cheap probes that succeed."""
+        for _ in range(times):
+            self.circuit.begin(self)
+            self.circuit.release(self)
+            self.circuit.succeeded(self.clock.now, cheap=True)
 
     def probe(self, *, well: bool) -> None:
         """One whole try, as live traffic makes it."""
@@ -457,3 +464,135 @@ def test_a_credential_is_tested_again_after_fifteen_minutes_each_time() -> None:
     bench.probe(well=True)
     bench.probe(well=True)
     assert bench.state is CLOSED
+
+
+# === cheap proofs
+
+
+def closed_by_probes(seconds: float = 10.0) -> Bench:
+    bench = Bench()
+    bench.open_and_wait(seconds)
+    bench.prove(2)
+    return bench
+
+
+def test_two_probes_close_it() -> None:
+    assert closed_by_probes().changes[-1] == (HALF_OPEN, CLOSED, "closed: 2 successes", None)
+
+
+def test_what_only_probes_have_closed_opens_at_the_first_live_fault_with_its_time_doubled() -> None:
+    bench = closed_by_probes()
+    bench.wait(3600)
+    bench.fail()
+    assert (said(bench.circuit.look()), bench.open_for) == ("open: 1 x overloaded after probes had closed it", 20.0)
+
+
+def test_the_time_goes_on_doubling_while_probes_and_requests_disagree() -> None:
+    bench = Bench()
+    bench.fail(3)
+    seen = []
+    for _ in range(9):
+        seen.append(bench.open_for)
+        bench.wait(bench.open_for)
+        bench.prove(2)
+        bench.wait(3600)
+        bench.fail()
+    assert seen == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600, 600])
+
+
+def test_a_live_success_makes_it_trusted_again() -> None:
+    bench = closed_by_probes()
+    bench.succeed()
+    bench.wait(60)
+    bench.fail(2)
+    assert bench.state is CLOSED
+    bench.fail()
+    assert bench.open_for == pytest.approx(10.0)
+
+
+def test_a_probe_and_a_request_together_close_it_and_it_is_trusted() -> None:
+    bench = Bench()
+    bench.open_and_wait()
+    bench.prove()
+    bench.probe(well=True)
+    bench.fail(2)
+    assert bench.state is CLOSED
+
+
+def test_a_forced_success_that_was_taken_back_is_no_trust() -> None:
+    bench = Bench()
+    bench.fail(3)
+    bench.probe(well=True)
+    bench.probe(well=False)
+    bench.wait(10)
+    bench.prove(2)
+    bench.fail()
+    assert bench.state is OPEN
+
+
+def test_a_probe_proves_nothing_of_a_closed_circuit(bench: Bench) -> None:
+    bench.fail(2)
+    bench.prove(10)
+    bench.fail()
+    assert bench.state is OPEN
+
+
+def test_it_knows_the_faults_that_opened_it(bench: Bench) -> None:
+    bench.fail(2, Kind.RESET)
+    bench.fail(1, Kind.REFUSED)
+    assert bench.circuit.kinds == {Kind.RESET, Kind.REFUSED}
+    bench.wait(10)
+    bench.probe(well=False)
+    assert bench.circuit.kinds == {Kind.OVERLOADED}
+
+
+def test_half_of_a_window_knows_its_faults_too(bench: Bench) -> None:
+    for kind in (Kind.RESET, Kind.CUT, Kind.OVERLOADED):
+        bench.fail(1, kind)
+        bench.succeed()
+    assert bench.circuit.kinds == {Kind.RESET, Kind.CUT, Kind.OVERLOADED}
+
+
+# === who may try first
+
+
+def test_a_guarded_circuit_waits_for_a_probe_and_one_is_enough_for_a_request_to_follow() -> None:
+    bench = Bench(guard=Guard.PROBE)
+    bench.open_and_wait()
+    look = bench.circuit.look()
+    assert (look.state, look.ready, said(look)) == (HALF_OPEN, False, "half-open: waits for a probe")
+    bench.prove()
+    assert (bench.circuit.look().ready, said(bench.circuit.look())) == (True, "half-open: 1 of 2 successes")
+
+
+def test_where_no_probe_proves_anything_a_request_may_and_the_reason_says_so() -> None:
+    bench = Bench(guard=Guard.NO_PROBE)
+    bench.open_and_wait()
+    look = bench.circuit.look()
+    assert (look.ready, said(look)) == (True, "half-open: 0 of 2 successes, no probe can prove it")
+
+
+# === reset
+
+
+@pytest.mark.parametrize("wait", [0, 10], ids=["open", "half-open"])
+def test_a_reset_closes_it_with_its_whole_weight_and_forgets_everything(bench: Bench, wait: float) -> None:
+    bench.open_and_wait()
+    bench.probe(well=False)
+    bench.wait(2 * wait)
+    began = bench.clock.now
+    bench.wait(1)
+    bench.circuit.reset()
+    assert bench.circuit.look() is CALM
+    assert bench.changes[-1][1:3] == (CLOSED, "reset")
+    bench.fail(9, began=began)
+    assert bench.state is CLOSED
+    bench.fail(3)
+    assert bench.open_for == pytest.approx(10.0)
+
+
+def test_a_reset_of_a_closed_one_forgets_its_faults_and_is_no_news(bench: Bench) -> None:
+    bench.fail(2)
+    bench.circuit.reset()
+    bench.fail(2)
+    assert (bench.state, bench.changes) == (CLOSED, [])

@@ -7,7 +7,7 @@ from companion.errors import FAULTS, Fault, Kind, OnCircuit, Party, Phase
 from companion.events import CircuitChanged, Events
 from companion.upstream.circuit import Policy
 from companion.upstream.endpoint import Try
-from companion.upstream.health import MODEL_NAME, MODELS, Health
+from companion.upstream.health import MODEL_NAME, MODELS, Health, Suspect
 from companion.upstream.limits import Slots
 from companion.upstream.views import CandidateKey, CandidateView, CircuitState
 
@@ -323,3 +323,127 @@ def test_a_new_policy_holds_for_every_circuit_but_the_credentials(bench: Bench) 
     bench.settle(fault(Kind.OVERLOADED, model="n"), 2, model="n")
     bench.settle(fault(Kind.UNAUTHORIZED))
     assert [change.until for change in bench.changes] == pytest.approx([1001.0, 1001.0, 1900.0])
+
+
+# === probes
+
+
+def suspect(bench: Bench) -> Suspect:
+    (found,) = bench.health.suspects()
+    return found
+
+
+def test_a_healthy_candidate_is_no_suspect(bench: Bench) -> None:
+    bench.settle(None, 5)
+    bench.settle(fault(Kind.RESET), 2)
+    assert bench.health.suspects() == []
+
+
+def test_an_open_circuit_is_a_suspect_from_its_deadline_on(bench: Bench) -> None:
+    bench.settle(fault(Kind.RESET), 3)
+    assert suspect(bench) == Suspect(None, bench.clock.now + 10.0, False, frozenset({Kind.RESET}))
+
+
+def test_the_later_deadline_counts_also_that_of_a_rate_limit(bench: Bench) -> None:
+    bench.settle(fault(Kind.RESET), 3)
+    bench.settle(fault(Kind.UNAUTHORIZED))
+    assert suspect(bench).due == pytest.approx(bench.clock.now + 900)
+    bench.settle(fault(Kind.RATE_LIMITED, retry_after=1000.0))
+    assert suspect(bench).due == pytest.approx(bench.clock.now + 1000)
+
+
+def test_a_try_with_the_permit_makes_it_busy(bench: Bench) -> None:
+    half_open(bench)
+    tried = bench.begin()
+    assert suspect(bench).busy
+    tried.proved()
+    assert not suspect(bench).busy
+
+
+def test_models_are_suspects_only_where_nothing_is_wrong_with_the_whole(bench: Bench) -> None:
+    bench.settle(fault(Kind.OVERLOADED, model="a"), 3, model="a")
+    bench.settle(fault(Kind.RESET, model="b"), 3, model="b")
+    assert [found.model for found in bench.health.suspects()] == ["a", "b"]
+    bench.settle(fault(Kind.RESET), 3)
+    assert suspect(bench).model is None
+
+
+def test_what_was_given_up_is_no_suspect_until_it_opens_again(bench: Bench) -> None:
+    half_open(bench)
+    bench.health.give_up(None)
+    assert bench.health.suspects() == []
+    bench.settle(fault(Kind.RESET))
+    assert suspect(bench).model is None
+
+
+def test_two_probes_close_what_was_open_and_say_nothing_of_the_rest(bench: Bench) -> None:
+    bench.settle(fault(Kind.UNAUTHORIZED))
+    bench.settle(fault(Kind.RESET), 2)
+    bench.clock.advance(900)
+    for _ in range(2):
+        bench.health.begin(bench, None)
+        bench.health.release(bench, None)
+        assert bench.health.probed(bench.clock.now, None, None, cheap=True)
+    assert bench.view().state is CircuitState.CLOSED
+    bench.settle(fault(Kind.RESET))
+    assert said(bench.view()) == "open: 3 x reset"
+
+
+def test_a_failed_probe_opens_it_again_for_longer(bench: Bench) -> None:
+    half_open(bench)
+    bench.health.begin(bench, None)
+    assert bench.health.probed(bench.clock.now, fault(Kind.REFUSED), None, cheap=True)
+    assert suspect(bench).due == pytest.approx(bench.clock.now + 20)
+
+
+def test_a_probe_does_not_open_what_is_closed(bench: Bench) -> None:
+    half_open(bench)
+    assert not bench.health.probed(bench.clock.now, fault(Kind.UNAUTHORIZED), None, cheap=True)
+    assert (bench.view().state, bench.view().until) == (CircuitState.HALF_OPEN, None)
+
+
+@pytest.mark.parametrize("kind", HARMLESS)
+def test_a_probe_with_no_verdict_says_that_it_has_none(bench: Bench, kind: Kind) -> None:
+    half_open(bench)
+    assert not bench.health.probed(bench.clock.now, fault(kind), None, cheap=True)
+    assert bench.view().state is CircuitState.HALF_OPEN
+
+
+def test_a_429_to_a_probe_is_a_clock(bench: Bench) -> None:
+    half_open(bench)
+    assert bench.health.probed(bench.clock.now, fault(Kind.RATE_LIMITED, retry_after=30.0), None, cheap=True)
+    assert bench.view().until == pytest.approx(bench.clock.now + 30)
+
+
+# === reset
+
+
+def test_a_reset_closes_all_circuits_and_clocks_and_tells_each(bench: Bench) -> None:
+    bench.settle(fault(Kind.RESET), 3)
+    bench.settle(fault(Kind.OVERLOADED, model="m"), 3, model="m")
+    bench.settle(fault(Kind.RATE_LIMITED, model="m", retry_after=60.0), model="m")
+    bench.settle(fault(Kind.RATE_LIMITED, retry_after=60.0))
+    bench.settle(fault(Kind.PAYMENT))
+    bench.changes.clear()
+    bench.health.reset()
+    assert bench.view("m") is CALM
+    assert {change.scope for change in bench.changes} == {"endpoint", "credential", "model"}
+    assert {(change.after, change.reason) for change in bench.changes} == {("closed", "reset")}
+    assert bench.health.suspects() == []
+
+
+# === the tally
+
+
+def test_the_tally_counts_what_concerns_health(bench: Bench) -> None:
+    bench.settle(None, 2, model="m")
+    bench.clock.advance(5)
+    for kind in (Kind.RESET, Kind.UNAUTHORIZED, Kind.BAD_REQUEST, Kind.CANCELLED):
+        bench.settle(fault(kind), model="m")
+    running = bench.begin("m")
+    tally = bench.health.tally
+    assert (tally.running, tally.successes, tally.failures) == (1, 2, 2)
+    assert (tally.last_success, tally.last_failure) == (bench.clock.now - 5, bench.clock.now)
+    assert (tally.last_fault, tally.model) == (Kind.UNAUTHORIZED, "m")
+    running.settle(fault(Kind.CANCELLED))
+    assert tally.running == 0

@@ -233,3 +233,16 @@ def test_a_wall_clock_that_is_put_back_makes_nobody_wait_longer() -> None:
     clock.hit(laptop.now, 60.0)
     laptop.slept = -86_400.0
     assert clock.until == pytest.approx(laptop.now + 60.0)
+
+
+def test_a_reset_stops_the_clock_and_forgets_the_row_of_429s() -> None:
+    clock = FakeClock()
+    rate = RateClock(clock)
+    for _ in range(3):
+        rate.hit(clock.now, None)
+        clock.advance(100)
+    rate.hit(clock.now, 500.0)
+    rate.reset()
+    assert rate.until is None
+    rate.hit(clock.now, None)
+    assert rate.until == clock.now + 2.0

@@ -5,22 +5,24 @@ the url, connections on url, credentials, pool settings and trusted CA. While th
 changes nothing of it. Once it differs, state begins anew, and the old ends with the last try that uses it.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from typing import Final, TypeVar
 
 from companion.clock import Clock
 from companion.config.file import Loaded
-from companion.config.models import EndpointSettings, Settings, Timeouts
+from companion.config.models import EndpointSettings, HealthSettings, Settings, Timeouts
 from companion.config.secrets import Credential
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.events import Events
 from companion.net.tls import TlsContext
 from companion.upstream.circuit import Policy
-from companion.upstream.health import Health
+from companion.upstream.health import Guards, Health, Suspect
 from companion.upstream.limits import RetryBudget, Slots
 from companion.upstream.prepare import model_for
+from companion.upstream.states import EndpointState, state_of
 from companion.upstream.transport import Origin, Transport
 from companion.upstream.views import CandidateKey, CandidateView
 
@@ -39,6 +41,7 @@ class Try:
         self._model = model
         self._slots = slots
         self._settled = False
+        health.tally.running += 1
         health.begin(self, model)
 
     def proved(self) -> None:
@@ -53,6 +56,7 @@ class Try:
         if self._settled:
             return
         self._settled = True
+        self._health.tally.running -= 1
         if self._slots is not None:
             self._slots.free()
         self._health.release(self, self._model)
@@ -74,8 +78,8 @@ class Candidate:
     credential: str | None = field(repr=False)
     transport: Transport = field(repr=False)
     calm: CandidateView
-    _health: Health = field(repr=False)
-    _slots: Slots = field(repr=False)
+    health: Health = field(repr=False)
+    slots: Slots = field(repr=False)
     _clock: Clock = field(repr=False)
 
     @property
@@ -83,17 +87,18 @@ class Candidate:
         """The credential is the client's own."""
         return self.settings.auth.type == _PASSTHROUGH
 
-    def follow(self, policy: Policy) -> None:
+    def follow(self, policy: Policy, guards: Guards | None) -> None:
         """Make what was kept from before follow this configuration."""
-        self._slots.limit = self.settings.limits.concurrency
-        self._health.key = self.key
-        self._health.follow(policy)
+        self.slots.limit = self.settings.limits.concurrency
+        self.health.key = self.key
+        self.health.guards = guards
+        self.health.follow(policy)
 
     def seen(self, model: str | None) -> CandidateView:
         """How it stands for `model`, the name that the client asked for."""
-        if not self._health.uneasy:
+        if not self.health.uneasy:
             return self.calm
-        return self._health.seen(self.calm, model_for(self.settings.models, model))
+        return self.health.seen(self.calm, model_for(self.settings.models, model))
 
     def begin(self, model: str | None, *, slot: bool = True) -> Try:
         """A try for `model`, the name that the client asked for. With `slot=False` it takes none of limits.concurrency.
@@ -102,11 +107,11 @@ class Candidate:
         """
         if self.calm.unusable is not None:
             raise UpstreamError(Fault(Party.OURS, Phase.CONNECT, Kind.UNRESOLVED, self.calm.unusable))
-        if slot and not self._slots.take():
-            message = f"{self._slots.used} of {self._slots.limit} slots are in use (limits.concurrency)"
+        if slot and not self.slots.take():
+            message = f"{self.slots.used} of {self.slots.limit} slots are in use (limits.concurrency)"
             raise UpstreamError(Fault(Party.OURS, Phase.CONNECT, Kind.BUSY, message))
         sent = model_for(self.settings.models, model)
-        return Try(self._health, self._clock.monotonic(), sent, self._slots if slot else None)
+        return Try(self.health, self._clock.monotonic(), sent, self.slots if slot else None)
 
 
 @dataclass(slots=True)
@@ -129,6 +134,8 @@ class Endpoints:
         self._clock = clock
         self._events = events
         self._stock = _Stock()
+        self._policy = Policy.of(HealthSettings())
+        self._guards: Guards | None = None
 
     def apply(self, loaded: Loaded) -> None:
         """Take over a configuration: what it leaves as it was keeps its state, and tries in flight end as they may.
@@ -140,13 +147,38 @@ class Endpoints:
             self._add(new, index, settings, loaded)
         new.calm = tuple(candidate.calm for candidate in new.candidates.values())
         self._stock = new
-        policy = Policy.of(loaded.settings.health)
-        for candidate in new.candidates.values():
-            candidate.follow(policy)
+        self._policy = Policy.of(loaded.settings.health)
+        self.guard(self._guards)
         for key in old.transports.keys() - new.transports.keys():
             old.transports[key].retire()
         for key in old.healths.keys() - new.healths.keys():
             old.healths[key].live = False
+
+    def guard(self, guards: Guards | None) -> None:
+        """From now on `guards` says what may try a half-open circuit first; None: a request may."""
+        self._guards = guards
+        for candidate in self._stock.candidates.values():
+            candidate.follow(self._policy, guards)
+
+    def suspects(self) -> Iterator[tuple[Candidate, Suspect]]:
+        """What is open or half-open of those that are in use, for probes."""
+        for candidate in self._stock.candidates.values():
+            if candidate.calm.unusable is None:
+                for suspect in candidate.health.suspects():
+                    yield candidate, suspect
+
+    def reset(self, name: str) -> bool:
+        """Close every circuit and stop every clock of the endpoint with this name (or id); False if there is none."""
+        found = [each for each in self._stock.candidates.values() if name in {each.settings.name, each.key.endpoint}]
+        for candidate in found:
+            candidate.health.reset()
+        return bool(found)
+
+    def states(self) -> tuple[EndpointState, ...]:
+        """How every endpoint stands, in the file's order."""
+        now = self._clock.monotonic()
+        grouped = groupby(self._stock.candidates.values(), key=lambda candidate: candidate.key.endpoint)
+        return tuple(state_of(list(candidates), now) for _, candidates in grouped)
 
     def views(self, model: str | None = None) -> tuple[CandidateView, ...]:
         """Every candidate as it stands for `model`, the name that the client asked for; in the file's order.
@@ -188,8 +220,8 @@ class Endpoints:
                 credential=credential.value,
                 transport=transport,
                 calm=_calm(key, index, settings, credential),
-                _health=_kept(old.healths, new.healths, (id, digest), self._health(key, settings, loaded.settings)),
-                _slots=slots,
+                health=_kept(old.healths, new.healths, (id, digest), self._health(key, settings, loaded.settings)),
+                slots=slots,
                 _clock=self._clock,
             )
 

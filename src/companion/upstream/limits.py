@@ -128,3 +128,8 @@ class RateClock:
         """A try that began at `began` was answered."""
         if began >= self._since:
             self._unknown = 0
+
+    def reset(self) -> None:
+        """It does not run any more, and no 429 is remembered."""
+        self._since, self._until, self._until_wall = self._clock.monotonic(), -inf, -inf
+        self._unknown = 0

@@ -74,3 +74,4 @@ def _word(value: Parameter) -> str:
 
 RATE_LIMITED: Final = Reason(ReasonCode.RATE_LIMITED)
 RESET: Final = Reason(ReasonCode.RESET)
+DISABLED: Final = Reason(ReasonCode.DISABLED)
