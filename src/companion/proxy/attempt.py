@@ -26,6 +26,7 @@ from companion.protocol.errors import classify, redact
 from companion.proxy.deadline import Deadline
 from companion.proxy.exchange import Exchange, Failure
 from companion.proxy.failed import Refusal
+from companion.proxy.identify import check_own_key
 from companion.routing.plan import Entry
 from companion.upstream.endpoint import Candidate, Endpoints, Try
 from companion.upstream.prepare import prepare
@@ -229,6 +230,8 @@ class Attempts:
         except KeyError:
             gone = Fault(Party.OURS, Phase.CONNECT, Kind.UNRESOLVED, "was removed from the configuration meanwhile")
             raise UpstreamError(gone) from None
+        if exchange.client is not None and candidate.passthrough:
+            check_own_key(exchange.question.headers)
         tried = candidate.begin(exchange.question.model, slot=surface.slot)
         exchange.attempts += 1
         if self._events.wanted(AttemptStarted):

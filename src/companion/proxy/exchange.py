@@ -54,6 +54,7 @@ class Exchange:
     started: float
     question: Question
     facts: Facts
+    client: str | None = None
     labels: frozenset[str] = frozenset()
     plan: Plan = NO_PLAN
     failures: list[Failure] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """A request's way through the house: nine rooms in a row, and nothing happens in between.
 
     receive    exchange id, one snapshot of the configuration for the whole exchange (the server bounded the body)
-    identify   which client is this? (everybody on loopback is the same client, and nobody else is listened to)
+    identify   which client is this? (without access.clients everybody on this machine is the same one)
     describe   Facts, from one partial decode
     label      the labels that rules give to facts (there are no rules yet, so none)
     plan       who is to be asked, in which order, and why
@@ -25,6 +25,7 @@ from companion.protocol.request import RequestHead
 from companion.proxy.attempt import CANCELLED, AllFailed, Attempt, Attempts, PassOn, Surface
 from companion.proxy.exchange import Exchange, Outcome
 from companion.proxy.failed import Refusal, all_failed, refuse
+from companion.proxy.identify import Door
 from companion.proxy.port import Port, Request
 from companion.routing.affinity import Shunned
 from companion.routing.facts import Client, Facts, describe
@@ -44,6 +45,7 @@ class Pipeline:
         self._attempts = Attempts(endpoints, events, clock)
         self._shunned = Shunned(clock)
         self._planner = Planner()
+        self._door = Door()
 
     async def serve(
         self, request: Request, port: Port, *, path: str, messages: bool, surface_of: Callable[[Exchange], Surface]
@@ -51,6 +53,7 @@ class Pipeline:
         """Carry one request through all rooms. `path` is what an upstream hears; `messages`: so must the body read."""
         exchange = self._receive(request, port, path)
         try:
+            self._identify(exchange)
             self._describe(exchange, messages=messages)
             self._plan(exchange)
             await self._answer(exchange, surface_of(exchange))
@@ -78,6 +81,12 @@ class Pipeline:
             facts=Facts(Client.of(request.headers)),
         )
 
+    def _identify(self, exchange: Exchange) -> None:
+        request, question = exchange.request, exchange.question
+        client, question.headers = self._door(exchange.settings.access, request.headers, request.peer)
+        if client is not None:
+            exchange.client = client.name
+
     def _describe(self, exchange: Exchange, *, messages: bool) -> None:
         request = exchange.request
         if messages:
@@ -96,6 +105,7 @@ class Pipeline:
                 model=facts.model,
                 stream=facts.stream,
                 session=facts.session,
+                client=exchange.client,
             )
         )
 

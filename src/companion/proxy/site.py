@@ -1,11 +1,11 @@
 """What is not the data plane: the page and the API under /admin, for programs and people on this machine only."""
 
-import ipaddress
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from companion.config.hosts import is_loopback
 from companion.net.h1 import Headers, header
 from companion.proxy.port import Handler, Port, Request, respond
 
@@ -25,7 +25,7 @@ class Site:
     async def __call__(self, request: Request, port: Port) -> None:
         path = request.path
         if path == "/admin" or path.startswith("/admin/"):
-            if not _is_loopback(request.peer):
+            if not is_loopback(request.peer):
                 _refuse(port, "not_loopback", "/admin answers on the machine itself only (127.0.0.1 and ::1).")
                 return
             if request.method not in _SAFE and header(request.headers, b"x-companion-csrf") != b"1":
@@ -35,13 +35,6 @@ class Site:
             await self._api(request, port)
         else:
             respond(port, *self._page(request.method, path))
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse(port: Port, code: str, sentence: str) -> None:
