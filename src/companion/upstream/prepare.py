@@ -5,7 +5,6 @@ the client's credentials (unless `passthrough`), cookies, what concerns one conn
 """
 
 import re
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from typing import Final
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from companion.config.models import AuthSettings, EndpointSettings, HeaderEdits, ModelSettings
+from companion.config.models import AuthSettings, EndpointSettings, ModelSettings
 from companion.net.h1 import HOP_BY_HOP, Headers, Kept, header
 from companion.protocol.spans import splice
 from companion.upstream.transport import Outgoing
@@ -34,10 +33,11 @@ _NEVER: Final = HOP_BY_HOP | {
 _NEVER_PREFIXES: Final = (b"x-companion-", b"x-forwarded-", b"sec-", b"proxy-")
 _TAIL: Final = re.compile(r"(/v1(/messages)?)?/*$")
 _VERSION: Final = (b"anthropic-version", b"2023-06-01")
+_AS_IT_IS: Final = (b"accept-encoding", b"identity")
+_COMPRESSED: Final = (b"accept-encoding", b"gzip, deflate")
 
 
-@dataclass(slots=True)
-class Question:
+class Question(msgspec.Struct):
     """What the client asked, as far as an upstream is to hear it. `path` begins with `/v1/`."""
 
     method: str
@@ -74,22 +74,67 @@ def model_for(models: ModelSettings, asked: str | None) -> str | None:
 
 def prepare(question: Question, settings: EndpointSettings, credential: str | None) -> tuple[Outgoing, str | None]:
     """The request for one candidate, and the model name in it."""
+    recipe = _recipe(settings, credential)
     model = model_for(settings.models, question.model)
-    base, base_query = base_of(settings.url)
-    query = b"&".join(part for part in (base_query, question.query) if part)
-    body = _body(question, settings, model)
-    headers = _headers(question, settings, credential)
-    target = (base + question.path).encode("latin-1") + (b"?" + query if query else b"")
-    return Outgoing(question.method.encode(), target, tuple(headers), body), model
+    body = (question.body,) if question.body else ()
+    if body and (recipe.edits or model != question.model):
+        body = _edited(question, recipe, model)
+    return Outgoing(question.method.encode(), recipe.target(question), recipe.headers(question), body), model
 
 
-def _body(question: Question, settings: EndpointSettings, model: str | None) -> tuple[bytes, ...]:
-    if not question.body:
-        return ()
-    rules = settings.body
+class _Recipe:
+    """What all requests to one candidate have in common: it follows from the configuration, so it is made once."""
+
+    def __init__(self, settings: EndpointSettings, credential: str | None) -> None:
+        self.settings: Final = settings
+        self.edits: Final = _edits(settings)
+        base, self._query = base_of(settings.url)
+        self._base = base.encode("latin-1")
+        headers = settings.headers
+        dropped = {name.lower().encode() for name in (*headers.remove, *headers.set)}
+        passes = _passes_with_credentials if settings.auth.type == "passthrough" else _passes
+        self._passes = Kept(lambda name: passes[name] and name not in dropped) if dropped else passes
+        self._version = () if _VERSION[0] in dropped else (_VERSION,)
+        self._first = (b"host", _authority(settings.url))
+        self._last = (
+            *_credential(settings.auth, credential),
+            *((name.lower().encode(), value.encode()) for name, value in headers.set.items()),
+        )
+
+    def target(self, question: Question) -> bytes:
+        query = b"&".join([part for part in (self._query, question.query) if part])
+        target = self._base + question.path.encode("latin-1")
+        return target + b"?" + query if query else target
+
+    def headers(self, question: Question) -> tuple[tuple[bytes, bytes], ...]:
+        passes = self._passes
+        kept = [field for field in question.headers if passes[field[0]]]
+        if header(kept, _VERSION[0]) is None:
+            kept += self._version
+        if named := _named_by_connection(question.headers):
+            kept = [field for field in kept if field[0] not in named]
+        return (self._first, *kept, _AS_IT_IS if question.stream else _COMPRESSED, *self._last)
+
+
+# By the settings' identity: a recipe holds them, so no other object can have their id while it is a key here.
+_recipes: Final[dict[tuple[int, str | None], _Recipe]] = {}
+_RECIPES: Final = 256
+
+
+def _recipe(settings: EndpointSettings, credential: str | None) -> _Recipe:
+    recipe = _recipes.get((id(settings), credential))
+    if recipe is None:
+        if len(_recipes) >= _RECIPES:
+            _recipes.clear()
+        recipe = _recipes[id(settings), credential] = _Recipe(settings, credential)
+    return recipe
+
+
+def _edited(question: Question, recipe: _Recipe, model: str | None) -> tuple[bytes, ...]:
+    """Only a Messages request (it names a model) is edited."""
     edits: dict[str, bytes | None] = {}
-    if question.model is not None and (rules.set or rules.remove):
-        edits = _edits(settings)
+    if question.model is not None:
+        edits |= recipe.edits
     if model is not None and model != question.model:
         edits["model"] = msgspec.json.encode(model)
     return splice(question.body, edits) if edits else (question.body,)
@@ -101,27 +146,8 @@ def _edits(settings: EndpointSettings) -> dict[str, bytes | None]:
     return edits
 
 
-def _headers(question: Question, settings: EndpointSettings, credential: str | None) -> Headers:
-    edits = settings.headers
-    passes = _passes_with_credentials if settings.auth.type == "passthrough" else _passes
-    headers = [field for field in question.headers if passes[field[0]]]
-    if header(headers, b"anthropic-version") is None:
-        headers.append(_VERSION)
-    if dropped := _dropped(edits) | _named_by_connection(question.headers):
-        headers = [field for field in headers if field[0] not in dropped]
-    headers.insert(0, (b"host", _authority(settings.url)))
-    headers.append((b"accept-encoding", b"identity" if question.stream else b"gzip, deflate"))
-    headers += _credential(settings.auth, credential)
-    headers += [(name.lower().encode(), value.encode()) for name, value in edits.set.items()]
-    return headers
-
-
 _passes_with_credentials: Final = Kept(lambda name: name not in _NEVER and not name.startswith(_NEVER_PREFIXES))
 _passes: Final = Kept(lambda name: _passes_with_credentials[name] and name not in _CREDENTIALS)
-
-
-def _dropped(edits: HeaderEdits) -> set[bytes]:
-    return {name.lower().encode() for name in (*edits.remove, *edits.set)} if edits.remove or edits.set else set()
 
 
 def _named_by_connection(headers: Headers) -> set[bytes]:
