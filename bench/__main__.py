@@ -4,6 +4,7 @@ Exit codes: 0 met (or missed by no more than 25 %), 1 missed or failed, 2 cannot
 """
 
 import argparse
+import functools
 import json
 import signal
 import sys
@@ -24,9 +25,10 @@ from bench.machine import (
     refuse_leftovers,
     usable,
 )
-from bench.peers import Peer
+from bench.peers import NGINX, OURS, Make, Place, Setting
 from bench.report import Line, Round, record, table
 from bench.rows import ROWS, Bench, Row
+from bench.terminator import make_certificates
 
 LATEST = HERE / "results" / "latest.json"
 
@@ -39,7 +41,7 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=", ".join(names))
     parser.add_argument("--proxy", action="append", default=[], metavar="NAME=COMMAND", help="another peer")
     parser.add_argument("--alone", action="store_true", help="only ours: no nginx, no ratios")
-    parser.add_argument("--port", type=int, default=18080, help="of the proxy; the upstream has the next one")
+    parser.add_argument("--port", type=int, default=18080, help="of the proxy; the upstream has the next two")
     parser.add_argument(
         "--output", type=Path, help="where the JSON goes (default: results/latest.json if all rows run)"
     )
@@ -49,30 +51,34 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _peers(options: argparse.Namespace, folder: Path) -> list[Peer]:
-    place = options.port, options.port + 1
-    measure = [] if options.alone else [peers.nginx(folder, *place)]
-    return [*measure, peers.companion(folder, *place), *(peers.other(word, *place) for word in options.proxy)]
+def _makes(options: argparse.Namespace, place: Place) -> dict[str, Make]:
+    """How each peer is made, by its name."""
+    made: dict[str, Make] = {} if options.alone else {NGINX: functools.partial(peers.nginx, place)}
+    made[OURS] = functools.partial(peers.companion, place)
+    for word in options.proxy:
+        made[word.partition("=")[0]] = functools.partial(peers.other, word, place)
+    return made
 
 
-def _rounds(bench: Bench, row: Row, rivals: list[Peer], count: int) -> Line:
+def _rounds(bench: Bench, row: Row, makes: dict[str, Make], count: int) -> Line:
     """In each round every peer once, the order turned round each time."""
+    names = [OURS] if row.ours else list(makes)
     rounds: list[Round] = []
     for number in range(count):
-        order = rivals if number % 2 == 0 else rivals[::-1]
-        taken = {peer.name: row.measure(bench, peer) for peer in order}
-        rounds.append({peer.name: taken[peer.name] for peer in rivals})
+        order = names if number % 2 == 0 else names[::-1]
+        taken = {name: row.measure(bench, makes[name]) for name in order}
+        rounds.append({name: taken[name] for name in names})
         figures = ", ".join(f"{name} {sample.value:.3g}" for name, sample in rounds[-1].items())
         print(f"{row.name} {number + 1}/{count}: {figures} ({row.unit})", file=sys.stderr, flush=True)
     return Line(row, rounds)
 
 
-def _circumstances(options: argparse.Namespace, rivals: list[Peer]) -> dict[str, Any]:
+def _circumstances(options: argparse.Namespace, makes: dict[str, Make]) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": first_line_of("git", "-C", str(HERE), "describe", "--always", "--dirty"),
         "machine": facts(),
-        "versions": {peer.name: peer.version for peer in rivals},
+        "versions": {name: make(Setting()).version for name, make in makes.items()},
         "compiler": first_line_of("cc", "--version"),
         "rounds": options.rounds,
         "seconds": options.seconds,
@@ -90,16 +96,19 @@ def _prepare(options: argparse.Namespace) -> None:
     if not usable():
         raise BenchError("Linux and two cores are needed, one for the load and one for the proxy", code=2)
     refuse_leftovers(BUILD)
-    refuse_busy_port(options.port)
-    refuse_busy_port(options.port + 1)
+    for port in range(options.port, options.port + 3):
+        refuse_busy_port(port)
     compile_program()
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[Peer], list[Line]]:
-    rivals = _peers(options, folder)
-    bench = Bench(folder, options.port + 1, options.seconds)
+def _measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[Line]]:
+    place = Place(folder, options.port, folder / "ca.pem")
+    make_certificates(folder, place.ca)
+    makes = _makes(options, place)
+    circumstances = _circumstances(options, makes)
+    bench = Bench(place, options.seconds)
     with on_core(LOAD_CORE):
-        return rivals, [_rounds(bench, row, rivals, options.rounds) for row in ROWS if row.name in options.rows]
+        return circumstances, [_rounds(bench, row, makes, options.rounds) for row in ROWS if row.name in options.rows]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,12 +118,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _prepare(options)
         with TemporaryDirectory(dir=BUILD, prefix="run-") as folder:
-            rivals, lines = _measure(options, Path(folder))
+            circumstances, lines = _measure(options, Path(folder))
     except BenchError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return error.code
     print(table(lines))
-    _save(options, {**_circumstances(options, rivals), "rows": record(lines)})
+    _save(options, {**circumstances, "rows": record(lines)})
     return 0 if all(line.done for line in lines) else 1
 
 

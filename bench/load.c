@@ -5,8 +5,8 @@
 //
 // BLOCKS holds raw HTTP bytes, each block behind a line with its length: a whole answer, the start of a stream, its
 // end, and then the events between, which are sent in turn until the request's max_tokens are used up. REQUEST is a
-// file with a raw HTTP request, ANSWER one with what every answer's body must be, byte for byte; with `-` only its
-// status and its end are checked.
+// file with a raw HTTP request, whose first @COUNT@000000000 gets another number each time; ANSWER is one with what every
+// answer's body must be, byte for byte; with `-` only its status and its end are checked.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 16384, READ_BYTES = 1 << 18, TAIL_BYTES = 64, BATCH = 256, BLOCKS_MAX = 1024 };
+enum { LINE_MAX_BYTES = 16384, READ_BYTES = 1 << 18, TAIL_BYTES = 64, BATCH = 256, BLOCKS_MAX = 1024, COUNT_DIGITS = 9 };
 
 static const int64_t SECOND = 1000000000;
 
@@ -387,6 +387,7 @@ struct times {
 
 static struct {
     struct bytes request, expected;
+    char *count;
     bool stream, exact;
     int64_t until;
     size_t busy, waiting;
@@ -425,12 +426,21 @@ static void dial(struct conn *c) {
     watch(c, false);
 }
 
+// Different requests, as those of a conversation that goes on are. What was not sent at once is a copy already.
+static void count_up(void) {
+    static unsigned number;
+    char digits[COUNT_DIGITS + 1];
+    snprintf(digits, sizeof digits, "%0*u", COUNT_DIGITS, number++ % 1000000000u);
+    memcpy(run.count, digits, COUNT_DIGITS);
+}
+
 static void ask(struct conn *c) {
     c->busy = true;
     c->first = 0;
     c->got = c->matched = 0;
     c->differs = false;
     memset(c->tail, 0, sizeof c->tail);
+    if (run.count) count_up();
     c->sent = now();
     put(c, run.request);
 }
@@ -547,6 +557,8 @@ static void obey(int port, size_t count) {
         run.request = slurp(request);
         run.exact = strcmp(answer, "-");
         if (run.exact) run.expected = slurp(answer);
+        run.count = memmem(run.request.data, run.request.len, "@COUNT@000000000", 7 + COUNT_DIGITS);
+        if (run.count) run.count += 7;
         run.stream = memmem(run.request.data, run.request.len, "\"stream\":true", 13);
         perform(seconds, spread * 1000, (int64_t)(limit * SECOND));
         free(run.request.data);

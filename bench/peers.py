@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,11 @@ http {
         client_max_body_size 64m;
         client_body_buffer_size 1m;
         location / {
-            proxy_pass http://answers;
+            proxy_pass $scheme://answers;
+            proxy_ssl_trusted_certificate $ca;
+            proxy_ssl_protocols TLSv1.3;
+            proxy_ssl_verify on;
+            proxy_ssl_name localhost;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_buffering off;
@@ -58,13 +62,35 @@ http {
 
 _OUR_CONFIG: Final = Template("""\
 server: {port: $port}
+defaults: {ca: $ca}
+records: {store: $store}
 endpoints:
   - name: bench
     type: anthropic
-    url: http://127.0.0.1:$upstream
+    url: $scheme://127.0.0.1:$upstream
     auth: {type: api_key, values: [k]}
     pool: {max_connections: 2000}
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a row wants of every proxy: whether the upstream speaks TLS, and whether what passes is recorded."""
+
+    tls: bool = False
+    recorded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a benchmark takes place: its folder, the ports, and who signed the upstream's certificate."""
+
+    folder: Path
+    port: int
+    ca: Path
+
+    def upstream(self, setting: Setting) -> int:
+        return self.port + (2 if setting.tls else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +104,48 @@ class Peer:
     exact: bool = True
 
 
-def nginx(folder: Path, port: int, upstream: int) -> Peer:
+Make = Callable[[Setting], Peer]
+
+
+def nginx(place: Place, setting: Setting) -> Peer:
     """As nginx copies best: one worker, upstream keep-alive, nothing buffered, nothing logged."""
+    user = "user root;" if place.folder.stat().st_uid == 0 else ""
+    config = place.folder / "nginx.conf"
+    config.write_text(_NGINX_CONFIG.substitute(_filled(place, setting), user=user))
+    program = nginx_program()
+    command = (program, "-p", str(place.folder), "-c", str(config), "-e", "stderr")
+    return Peer(NGINX, command, place.port, first_line_of(program, "-v"))
+
+
+def nginx_program() -> str:
+    """Where nginx is. Raises BenchError."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise BenchError("nginx is the measure (`apt-get install nginx-light`); --alone goes without ratios", code=2)
-    user = "user root;" if folder.stat().st_uid == 0 else ""
-    config = folder / "nginx.conf"
-    config.write_text(_NGINX_CONFIG.substitute(folder=folder, port=port, upstream=upstream, user=user))
-    command = (program, "-p", str(folder), "-c", str(config), "-e", "stderr")
-    return Peer(NGINX, command, port, first_line_of(program, "-v"))
+    return program
 
 
-def companion(folder: Path, port: int, upstream: int) -> Peer:
-    """Ours as users run it, with one endpoint and every default."""
+def companion(place: Place, setting: Setting) -> Peer:
+    """Ours as users run it, with one endpoint and every default but for the recording, which a row asks for."""
     program = str(Path(sys.executable).with_name("companion"))
-    config = folder / "companion.yaml"
-    config.write_text(_OUR_CONFIG.substitute(port=port, upstream=upstream))
+    config = place.folder / "companion.yaml"
+    for left in place.folder.glob("companion.db*"):
+        left.unlink()
+    store = "sqlite:///companion.db" if setting.recorded else "none"
+    config.write_text(_OUR_CONFIG.substitute(_filled(place, setting), store=store))
     config.chmod(0o600)
-    return Peer(OURS, (program, "serve", "--config", str(config)), port, first_line_of(program, "version"))
+    return Peer(OURS, (program, "serve", "--config", str(config)), place.port, first_line_of(program, "version"))
 
 
-def other(word: str, port: int, upstream: int) -> Peer:
+def _filled(place: Place, setting: Setting) -> dict[str, object]:
+    scheme = "https" if setting.tls else "http"
+    upstream = place.upstream(setting)
+    return {"folder": place.folder, "port": place.port, "ca": place.ca, "scheme": scheme, "upstream": upstream}
+
+
+def other(word: str, place: Place, setting: Setting) -> Peer:
     """`name=command`, whose `{port}` and `{upstream}` are filled in. Its answers need not be the same bytes."""
+    port, upstream = place.port, place.upstream(setting)
     name, separator, command = word.partition("=")
     if not (name and separator and command):
         raise BenchError(f"--proxy takes name=command, not {word!r}", code=2)

@@ -51,7 +51,7 @@ class Line:
 
 def table(lines: list[Line]) -> str:
     """For people: the figure of each peer, the ratio to nginx behind it, the bar and the verdict."""
-    peers = lines[0].peers
+    peers = list(dict.fromkeys(peer for line in lines for peer in line.peers))
     cells = [["what", "unit", *peers, "bar", ""]]
     cells += [[line.row.title, line.row.unit, *(_cell(line, peer) for peer in peers), *_judged(line)] for line in lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -62,7 +62,9 @@ def table(lines: list[Line]) -> str:
 
 
 def _cell(line: Line, peer: str) -> str:
-    ratio = line.ratio(peer)
+    if peer not in line.peers:
+        return ""
+    ratio = line.ratio(peer) if line.row.ratio else None
     figure = f"{line.figure(peer):.3g}"
     return figure if ratio is None or peer == NGINX else f"{figure} ({ratio:.2f} x)"
 

@@ -1,20 +1,29 @@
 """The rows of the table: what is measured, in which unit, and the bar that ours has to meet."""
 
+import json
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from bench.load import Job, Load, Outcome, Program, Upstream
 from bench.machine import cpu_seconds, resident_megabytes
-from bench.peers import Peer, running
+from bench.peers import Make, Peer, Place, Setting, running
+from bench.terminator import terminator
 from bench.traffic import Answers, request
 
 GAP: Final = 0.020
 STREAMS: Final = 300  # fewer leave the core idle between two events, and waking it up is what would be measured
 CONNECTIONS: Final = 32
+SLOW_STREAMS: Final = 500
+SLOW_GAP: Final = 0.5
+_PLAIN: Final = Setting()
+_TLS: Final = Setting(tls=True)
+_RECORDED: Final = Setting(recorded=True)
 _LIMIT: Final = 30.0  # seconds, over what a run is meant to take
 
 
@@ -29,19 +38,19 @@ class Sample:
 class Bench:
     """What all rows share: the files, the upstream while it runs, and how long a measured part lasts (seconds)."""
 
-    def __init__(self, folder: Path, upstream_port: int, seconds: float) -> None:
-        self.folder = folder
+    def __init__(self, place: Place, seconds: float) -> None:
+        self.place = place
+        self.folder = place.folder
         self.seconds = seconds
-        self._port = upstream_port
         self._answers = Answers()
         self._blocks = self._file("answers.blocks", self._answers.blocks())
 
-    def upstream(self) -> Upstream:
-        return Upstream(self._port, GAP, self._blocks)
+    def upstream(self, gap: float = GAP) -> Upstream:
+        return Upstream(self.place.upstream(_PLAIN), gap, self._blocks)
 
     def direct(self) -> Load:
         """One connection to the upstream, with no proxy between."""
-        return Load(self._port, 1, exact=True)
+        return Load(self.place.upstream(_PLAIN), 1, exact=True)
 
     def whole(self, size: int, seconds: float) -> Job:
         """Requests of `size` bytes for a whole answer of 2 KB, as fast as they are answered."""
@@ -59,12 +68,15 @@ class Bench:
         return path
 
 
-Measure = Callable[[Bench, Peer], Sample]
+Measure = Callable[[Bench, Make], Sample]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table. With `ratio` the bar is in multiples of nginx, else in the row's own unit."""
+    """A line of the table. With `ratio` the bar is in multiples of nginx, else in the row's own unit.
+
+    With `ours` nobody else has what it measures.
+    """
 
     name: str
     title: str
@@ -72,12 +84,17 @@ class Row:
     bar: float
     ratio: bool
     measure: Measure
+    ours: bool = False
 
 
-def _loaded(bench: Bench, peer: Peer, connections: int, warm: Job, job: Job) -> tuple[Outcome, dict[str, float]]:
+def _loaded(
+    bench: Bench, peer: Peer, connections: int, warm: Job, job: Job, *, tls: bool = False
+) -> tuple[Outcome, dict[str, float]]:
     """Run a job after a warm-up: what came back, and the processor seconds that each side used for it."""
     with ExitStack() as stack:
         upstream = stack.enter_context(bench.upstream())
+        if tls:
+            stack.enter_context(terminator(bench.place))
         pid, _ = stack.enter_context(running(peer, bench.folder))
         load = stack.enter_context(Load(peer.port, connections, exact=peer.exact))
         load.run(warm, warm.seconds + _LIMIT)
@@ -92,19 +109,22 @@ def _spent(pid: int, *ends: Program) -> tuple[float, float]:
     return cpu_seconds(pid), sum(cpu_seconds(end.pid) for end in ends)
 
 
-def _paced(bench: Bench, peer: Peer) -> Sample:
-    tokens = max(1, round(bench.seconds / GAP))
-    warm = bench.stream(2048, max(1, tokens // 5), spread=GAP)
-    job = bench.stream(2048, tokens, spread=GAP)
-    outcome, seen = _loaded(bench, peer, STREAMS, warm, job)
-    events = outcome.answers * job.answer.read_bytes().count(b"\n\n")
-    return Sample(seen["proxy_cpu_s"] / events * 1e6, {**seen, "events": events})
+def _paced(setting: Setting) -> Measure:
+    def measure(bench: Bench, make: Make) -> Sample:
+        tokens = max(1, round(bench.seconds / GAP))
+        warm = bench.stream(2048, max(1, tokens // 5), spread=GAP)
+        job = bench.stream(2048, tokens, spread=GAP)
+        outcome, seen = _loaded(bench, make(setting), STREAMS, warm, job, tls=setting.tls)
+        events = outcome.answers * job.answer.read_bytes().count(b"\n\n")
+        return Sample(seen["proxy_cpu_s"] / events * 1e6, {**seen, "events": events})
+
+    return measure
 
 
-def _per_request(size: int) -> Measure:
-    def measure(bench: Bench, peer: Peer) -> Sample:
+def _per_request(size: int, setting: Setting) -> Measure:
+    def measure(bench: Bench, make: Make) -> Sample:
         warm, job = bench.whole(size, bench.seconds / 4), bench.whole(size, bench.seconds)
-        outcome, seen = _loaded(bench, peer, CONNECTIONS, warm, job)
+        outcome, seen = _loaded(bench, make(setting), CONNECTIONS, warm, job)
         rate = outcome.answers / outcome.seconds
         value = seen["proxy_cpu_s"] / outcome.answers * 1e3
         return Sample(value, {**seen, "per_second": rate, "p50_ms": outcome.last_p50_ms, "p99_ms": outcome.last_p99_ms})
@@ -112,8 +132,48 @@ def _per_request(size: int) -> Measure:
     return measure
 
 
-def _first_token(bench: Bench, peer: Peer) -> Sample:
+def _recording(bench: Bench, make: Make) -> Sample:
+    """What recording adds to a request of a conversation that goes on: with it less without it."""
+    size = 153_600
+    plain, recorded = (_per_request(size, setting)(bench, make) for setting in (_PLAIN, _RECORDED))
+    return Sample(recorded.value - plain.value, {"plain_ms": plain.value, "recorded_ms": recorded.value})
+
+
+def _slow_streams(bench: Bench, make: Make) -> Sample:
+    """The most memory that many slow streams with long conversations take."""
+    peer = make(_RECORDED)
+    tokens = max(2, round(bench.seconds / SLOW_GAP))
+    job = bench.stream(153_600, tokens, spread=bench.seconds / 2)
+    with ExitStack() as stack:
+        stack.enter_context(bench.upstream(SLOW_GAP))
+        pid, _ = stack.enter_context(running(peer, bench.folder))
+        load = stack.enter_context(Load(peer.port, SLOW_STREAMS, exact=peer.exact))
+        peak = stack.enter_context(_watched_memory(pid))
+        load.run(job, bench.seconds * 2 + _LIMIT)
+        return Sample(max(peak), {"answers": SLOW_STREAMS})
+
+
+@contextmanager
+def _watched_memory(pid: int) -> Iterator[list[float]]:
+    """A list that gets the resident megabytes of a process, again and again."""
+    seen, done = [resident_megabytes(pid)], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            seen.append(resident_megabytes(pid))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def _first_token(bench: Bench, make: Make) -> Sample:
     """Through the proxy and direct, in three turns each, so that both see the same machine."""
+    peer = make(_PLAIN)
     job = bench.stream(2048, 1, bench.seconds / 3)
     through: list[float] = []
     direct: list[float] = []
@@ -130,9 +190,9 @@ def _first_token(bench: Bench, peer: Peer) -> Sample:
     return Sample(added, {"through_ms": sorted(through)[1], "direct_ms": sorted(direct)[1]})
 
 
-def _start(bench: Bench, peer: Peer) -> Sample:
+def _start(bench: Bench, make: Make) -> Sample:
     """The median of three starts."""
-    times = []
+    times, peer = [], make(_RECORDED)
     with bench.upstream():
         for _ in range(3):
             with running(peer, bench.folder) as (_, seconds):
@@ -140,18 +200,34 @@ def _start(bench: Bench, peer: Peer) -> Sample:
     return Sample(sorted(times)[1])
 
 
-def _idle_memory(bench: Bench, peer: Peer) -> Sample:
-    with bench.upstream(), running(peer, bench.folder) as (pid, _):
+def _idle_memory(bench: Bench, make: Make) -> Sample:
+    with bench.upstream(), running(make(_RECORDED), bench.folder) as (pid, _):
         time.sleep(min(1.0, bench.seconds))
         return Sample(resident_megabytes(pid))
 
 
+def _memory_after_a_visit(bench: Bench, make: Make) -> Sample:
+    """The first visit to the admin API brings what it is made of into the process."""
+    peer = make(_RECORDED)
+    with bench.upstream(), running(peer, bench.folder) as (pid, _):
+        started = time.perf_counter()
+        with urllib.request.urlopen(f"http://127.0.0.1:{peer.port}/admin/api/status", timeout=30) as answer:
+            json.load(answer)
+        first = time.perf_counter() - started
+        time.sleep(min(1.0, bench.seconds))
+        return Sample(resident_megabytes(pid), {"first_visit_s": first})
+
+
 ROWS: Final = (
-    Row("paced", f"{STREAMS} streams, an event every 20 ms", "CPU-s per M events", 1.8, ratio=True, measure=_paced),
-    Row("small", "2 KB request, whole answer", "CPU ms per request", 6.0, ratio=True, measure=_per_request(2048)),
-    Row("large", "150 KB request, not recorded", "CPU ms per request", 4.0, ratio=True, measure=_per_request(153_600)),
+    Row("paced", f"{STREAMS} streams, an event every 20 ms", "CPU-s per M events", 1.8, True, _paced(_PLAIN)),
+    Row("tls", "the same from an upstream with TLS", "CPU-s per M events", 2.0, True, _paced(_TLS)),
+    Row("small", "2 KB request, whole answer", "CPU ms per request", 6.0, True, _per_request(2048, _PLAIN)),
+    Row("large", "150 KB request, not recorded", "CPU ms per request", 4.0, True, _per_request(153_600, _PLAIN)),
+    Row("recording", "150 KB request, what recording adds", "CPU ms per request", 0.8, False, _recording, ours=True),
     # 0.6 ms where nginx adds 0.13 ms; a machine that is slower is slower for both.
-    Row("first", "added time to the first token, p50", "ms", 4.6, ratio=True, measure=_first_token),
-    Row("start", "start to first answer", "s", 0.7, ratio=False, measure=_start),
-    Row("memory", "resident memory after the first answer", "MB", 65.0, ratio=False, measure=_idle_memory),
+    Row("first", "added time to the first token, p50", "ms", 4.6, True, _first_token),
+    Row("streams", f"{SLOW_STREAMS} slow streams with 150 KB bodies, peak", "MB", 200.0, False, _slow_streams),
+    Row("start", "start to first answer", "s", 0.7, False, _start),
+    Row("memory", "resident memory after the first answer", "MB", 65.0, False, _idle_memory),
+    Row("admin", "the same after a visit to /admin", "MB", 110.0, False, _memory_after_a_visit, ours=True),
 )

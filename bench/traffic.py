@@ -5,6 +5,7 @@ import random
 from typing import Any, Final
 
 MODEL: Final = "claude-opus-5-5"
+COUNT: Final = "@COUNT@000000000"
 
 _TEXT: Final = """
 the a to of and in is that for it with as on be this are by from at or an which you not can if has will one all
@@ -166,7 +167,10 @@ def _question(author: _Author, tokens: int) -> dict[str, Any]:
 
 
 def _conversation(author: _Author, size: int, *, stream: bool, tokens: int) -> dict[str, Any]:
-    """As from Claude Code: a quarter system prompt and tools, the rest tool calls and what they brought."""
+    """As from Claude Code: a quarter system prompt and tools, the rest tool calls and what they brought.
+
+    The last result has the mark that load.c counts in, so that no two requests are the same conversation.
+    """
     messages: list[dict[str, Any]] = [{"role": "user", "content": author.lines(400) + "@FILL@"}]
     body = {
         "model": MODEL,
@@ -186,6 +190,7 @@ def _conversation(author: _Author, size: int, *, stream: bool, tokens: int) -> d
         turn = _turn(author, len(messages))
         room -= len(_json(turn).encode())
         if room < 0:
+            messages[-1]["content"][0]["content"] = COUNT + messages[-1]["content"][0]["content"][len(COUNT) :]
             return body
         messages += turn
 

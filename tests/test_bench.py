@@ -25,14 +25,15 @@ needs_linux = pytest.mark.skipif(not usable(), reason="the benchmark needs Linux
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="the load generator is compiled by cc")
 
 
-def two_free_ports() -> int:
-    """A port that is free together with the next one."""
+def free_ports() -> int:
+    """A port that is free together with the next two."""
     while True:
-        with closing(socket.socket()) as first, closing(socket.socket()) as second:
+        with closing(socket.socket()) as first, closing(socket.socket()) as second, closing(socket.socket()) as third:
             first.bind(("127.0.0.1", 0))
             port: int = first.getsockname()[1]
             try:
                 second.bind(("127.0.0.1", port + 1))
+                third.bind(("127.0.0.1", port + 2))
             except (OSError, OverflowError):
                 continue
             return port
@@ -53,7 +54,7 @@ def line(row_name: str, *rounds: dict[str, float]) -> Line:
 @needs_compiler
 def test_a_tiny_round_gives_rows_and_no_errors(tmp_path):
     output = tmp_path / "result.json"
-    done = bench("--rows", "paced", "small", "large", "--port", two_free_ports(), "--output", output)
+    done = bench("--rows", "paced", "small", "large", "--port", free_ports(), "--output", output)
     assert done.returncode == 0, done.stderr
     rows = json.loads(output.read_text())["rows"]
     assert set(rows) == {"paced", "small", "large"}
