@@ -14,6 +14,7 @@ from companion.errors import Kind, Party, Phase
 from companion.net.tls import TlsContext
 from tests.upstream.wire import (
     CHUNKED,
+    CLOCK,
     GET,
     OK,
     Wire,
@@ -430,3 +431,29 @@ async def test_trust_that_cannot_be_read_is_our_fault(tmp_path):
     async with client("https://127.0.0.1:1", tls=TlsContext(tmp_path / "gone.pem")) as transport:
         fault = await fault_of(send(transport))
         assert (fault.party, fault.phase, fault.kind) == (Party.OURS, Phase.TLS, Kind.TLS)
+
+
+@pytest.mark.parametrize("script", [[], [raw(b"HTTP/1.1 200 OK\r\n")], [PARTIAL], [CHUNKED, raw(b"1\r\na\r\n")]])
+async def test_what_is_not_over_at_its_deadline_is_given_up(script):
+    async with Wire([asked, *script]) as up, client(up) as transport:
+        with pytest.raises(TimeoutError):
+            await body_of(await transport.send(GET, limits(), headers=None, until=CLOCK.monotonic() + 0.1))
+        await up.left()
+
+
+async def test_a_deadline_holds_while_a_connection_is_waited_for():
+    async with Wire([asked]) as up, client(up, pool_of(max_connections=1)) as transport:
+        first = asyncio.create_task(send(transport))
+        await until(lambda: len(up.peers) == 1)
+        with pytest.raises(TimeoutError):
+            await transport.send(GET, limits(), headers=None, until=CLOCK.monotonic() + 0.05)
+        first.cancel()
+
+
+async def test_a_deadline_that_was_kept_does_not_ring_later():
+    async with Wire([asked, OK] * 2) as up, client(up) as transport:
+        for _ in range(2):
+            response = await transport.send(GET, limits(), headers=None, until=CLOCK.monotonic() + 0.1)
+            assert await body_of(response) == b"ok"
+            await asyncio.sleep(0.15)
+        assert len(up.peers) == 1

@@ -11,7 +11,7 @@ from typing import Final
 from companion.clock import Clock
 
 # uvloop counts in whole milliseconds: a timer may ring that much too early.
-_TICK: Final = 0.001
+TICK: Final = 0.001
 
 
 class Alarm:
@@ -45,7 +45,7 @@ class Alarm:
         self._timer = None
         self._at = float("inf")
         due = self._due()
-        if due > self._clock.monotonic() + _TICK:
+        if due > self._clock.monotonic() + TICK:
             self.arm(due)
         else:
             self._fire()

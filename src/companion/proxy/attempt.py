@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import isfinite, isinf
+from math import inf, isfinite, isinf
 from typing import Final, Protocol
 
 import msgspec
@@ -23,14 +23,13 @@ from companion.errors import FAULTS, Fault, Kind, OnCircuit, OnRequest, Party, P
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
 from companion.net.h1 import Headers, header
 from companion.protocol.errors import classify, redact
-from companion.proxy.deadline import Deadline
 from companion.proxy.exchange import Exchange, Failure
 from companion.proxy.failed import Refusal
 from companion.proxy.identify import check_own_key
 from companion.routing.plan import Entry
 from companion.upstream.endpoint import Candidate, Endpoints, Try
 from companion.upstream.prepare import prepare
-from companion.upstream.transport import Outgoing, Response
+from companion.upstream.transport import Response
 
 MAX_TRIES: Final = 6
 RECONNECTS: Final = 2
@@ -244,27 +243,24 @@ class Attempts:
     async def _send(self, attempt: Attempt, surface: Surface) -> None:
         exchange, candidate = attempt.exchange, attempt.candidate
         outgoing, exchange.model_sent = prepare(exchange.question, candidate.settings, candidate.credential)
+        headers, until = None, inf
         if surface.streams:
-            await self._exchange_heads(attempt, surface, outgoing, self._headers_limit(attempt))
-            return
-        left = exchange.started + min(_whole_limit(attempt), surface.patience) - self._clock.monotonic()
+            headers = self._headers_limit(attempt)
+        else:
+            until = exchange.started + min(_whole_limit(attempt), surface.patience)
         try:
-            with Deadline(left):
-                await self._exchange_heads(attempt, surface, outgoing, None)
+            response = await candidate.transport.send(
+                outgoing, candidate.timeouts, headers=headers, until=until, fresh=attempt.turn.again
+            )
+            attempt.first_byte, attempt.status = response.first_byte, response.status
+            await self._open(attempt, surface, response)
         except TimeoutError:
             # Whoever is slow with what it need not have is not to blame for it.
             kind = Kind.WHOLE_TIMEOUT if isinf(surface.patience) else Kind.NOT_THERE
             late = Fault(Party.UPSTREAM, Phase.BODY, kind, "no whole answer in time (timeouts.whole_answer)")
             raise UpstreamError(late) from None
 
-    async def _exchange_heads(
-        self, attempt: Attempt, surface: Surface, outgoing: Outgoing, headers: float | None
-    ) -> None:
-        candidate = attempt.candidate
-        response = await candidate.transport.send(
-            outgoing, candidate.timeouts, headers=headers, fresh=attempt.turn.again
-        )
-        attempt.first_byte, attempt.status = response.first_byte, response.status
+    async def _open(self, attempt: Attempt, surface: Surface, response: Response) -> None:
         try:
             if not (surface.any_status or 200 <= response.status < 300):
                 raise UpstreamError(await self._refused(attempt, surface, response))
@@ -275,9 +271,9 @@ class Attempts:
 
     async def _refused(self, attempt: Attempt, surface: Surface, response: Response) -> Fault:
         limit = attempt.candidate.timeouts.idle_gate
+        response.deadline = min(response.deadline, self._clock.monotonic() + limit)
         try:
-            with Deadline(limit):
-                body = await response.read_all(MAX_ERROR_BODY, idle=limit)
+            body = await response.read_all(MAX_ERROR_BODY, idle=limit)
         except (UpstreamError, TimeoutError):
             body = b""
         wall, model = self._clock.wall(), attempt.exchange.model_sent

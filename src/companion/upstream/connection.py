@@ -18,7 +18,7 @@ import httptools
 
 from companion.clock import Clock
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
-from companion.net.alarm import Alarm
+from companion.net.alarm import TICK, Alarm
 from companion.net.h1 import FramingError, MessageReader, header
 from companion.upstream.response import Response
 
@@ -77,13 +77,22 @@ class Connection(MessageReader, asyncio.Protocol):
         self._over = False
         self._keep = False
 
-    async def ask(self, request: Sequence[bytes], *, bodyless: bool, write: float, headers: float | None) -> Response:
+    async def ask(
+        self,
+        request: Sequence[bytes],
+        *,
+        bodyless: bool,
+        write: float,
+        headers: float | None,
+        until: float = math.inf,
+    ) -> Response:
         """Send a request (head and splices of the body) and wait for the answer's head.
 
         Seconds: `write` without progress, `headers` from the moment that all is written. Raises UpstreamError:
         WRITE_TIMEOUT, HEADERS_TIMEOUT, RESET, CLOSED, BAD_HTTP. `bodyless` says that no body follows the head (HEAD).
+        Here and in the body a TimeoutError ends what is not over `until` then.
         """
-        response = self._response = Response(self, self._clock)
+        response = self._response = Response(self, self._clock, until)
         self.heard = self._over = self._interim = self._until_close = False
         self._bodyless = bodyless
         self._write_limit = write
@@ -208,9 +217,14 @@ class Connection(MessageReader, asyncio.Protocol):
         response = self._response
         if response is None:
             return math.inf
-        return response.due() if self._phase is Phase.BODY else self._deadline
+        return response.due() if self._phase is Phase.BODY else min(self._deadline, response.deadline)
 
     def _late(self) -> None:
+        response = self._response
+        if response is not None and response.deadline <= self._clock.monotonic() + TICK:
+            self.abort()
+            response.fail(TimeoutError())
+            return
         match self._phase:
             case Phase.WRITE:
                 self._late_write()

@@ -76,7 +76,7 @@ def prepare(question: Question, settings: EndpointSettings, credential: str | No
     """The request for one candidate, and the model name in it."""
     recipe = _recipe(settings, credential)
     model = model_for(settings.models, question.model)
-    body = (question.body,) if question.body else ()
+    body: tuple[bytes, ...] = (question.body,) if question.body else ()
     if body and (recipe.edits or model != question.model):
         body = _edited(question, recipe, model)
     return Outgoing(question.method.encode(), recipe.target(question), recipe.headers(question), body), model

@@ -33,7 +33,8 @@ class Line(Protocol):
 class Response:
     """An answer whose head has arrived. Times are seconds of the clock's `monotonic`.
 
-    `last_byte` moves with any byte from the upstream, framing included. Every way out of it either reads the body to
+    `last_byte` moves with any byte from the upstream, framing included. What waits here when `deadline` has come gets a
+    TimeoutError. Every way out of it either reads the body to
     its end or calls `close`; cancelling a task that waits here closes it.
     """
 
@@ -53,6 +54,7 @@ class Response:
         "_resumed",
         "_until",
         "_waiter",
+        "deadline",
         "first_byte",
         "headers",
         "held",
@@ -60,7 +62,8 @@ class Response:
         "status",
     )
 
-    def __init__(self, line: Line, clock: Clock) -> None:
+    def __init__(self, line: Line, clock: Clock, deadline: float = math.inf) -> None:
+        self.deadline = deadline
         self.status = 0
         self.headers: Headers = []
         self.first_byte = 0.0
@@ -195,12 +198,12 @@ class Response:
             self._wake()
 
     def due(self) -> float:
-        """When the silence becomes too long for whoever waits, or `detach` has given it up; else infinity."""
+        """The deadline, or when the silence becomes too long for whoever waits, or `detach` has given it up."""
         if self._until is not None:
             return self._until
         if self._idle is None or self._paused or self._waiter is None:
-            return math.inf
-        return max(self.last_byte, self._resumed) + self._idle
+            return self.deadline
+        return min(self.deadline, max(self.last_byte, self._resumed) + self._idle)
 
     # === inside
 

@@ -6,6 +6,7 @@ without our knowing: if it dies before a byte of the answer, the request goes ou
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable
 from typing import Final
@@ -49,22 +50,33 @@ class Transport:
         self._pool = Pool(pool, self._dial, clock, str(origin))
 
     async def send(
-        self, request: Outgoing, timeouts: Timeouts, *, headers: float | None, fresh: bool = False
+        self,
+        request: Outgoing,
+        timeouts: Timeouts,
+        *,
+        headers: float | None,
+        until: float = math.inf,
+        fresh: bool = False,
     ) -> Response:
         """Send a request and wait for the head of its answer, `headers` seconds from when it was written (None: ever).
 
-        With `fresh` it goes over a new connection. Raises UpstreamError. Cancelling closes the connection at once.
+        With `fresh` it goes over a new connection. Raises UpstreamError, and TimeoutError when at `until` (monotonic
+        seconds) this, or the answer's body later, is not over. Cancelling closes the connection at once.
         """
         wire = (self._head(request), *request.body)
         bodyless = request.method == b"HEAD"
-        connection = await self._pool.take(timeouts, fresh=fresh)
+        if fresh or not self._pool.idle:
+            connection = await self._connection(timeouts, until, fresh=fresh)
+        else:
+            connection = await self._pool.take(timeouts)
+        write = timeouts.write
         try:
-            return await connection.ask(wire, bodyless=bodyless, write=timeouts.write, headers=headers)
+            return await connection.ask(wire, bodyless=bodyless, write=write, headers=headers, until=until)
         except UpstreamError as error:
             if not connection.used or connection.heard or error.fault.kind not in _STALE:
                 raise
-        connection = await self._pool.take(timeouts, fresh=True)
-        return await connection.ask(wire, bodyless=bodyless, write=timeouts.write, headers=headers)
+        connection = await self._connection(timeouts, until, fresh=True)
+        return await connection.ask(wire, bodyless=bodyless, write=write, headers=headers, until=until)
 
     async def reach(self, timeouts: Timeouts) -> None:
         """Connect (and shake hands), then close: whether there is anybody. Outside the pool. Raises UpstreamError."""
@@ -77,6 +89,11 @@ class Transport:
     async def aclose(self) -> None:
         """Close all connections; what is under way fails with CANCELLED, and so does what is sent later."""
         await self._pool.close()
+
+    async def _connection(self, timeouts: Timeouts, until: float, *, fresh: bool) -> Connection:
+        """One that may have to be waited for."""
+        async with asyncio.timeout(None if until == math.inf else until - self._clock.monotonic()):
+            return await self._pool.take(timeouts, fresh=fresh)
 
     def _head(self, request: Outgoing) -> bytes:
         fields = [field for field in request.headers if field[0] not in _FRAMING]
