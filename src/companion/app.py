@@ -15,6 +15,7 @@ from companion.proxy.routes import Routes
 from companion.proxy.server import Server
 from companion.proxy.site import Site
 from companion.upstream.endpoint import Endpoints
+from companion.upstream.probe import Probes
 
 
 class App:
@@ -27,6 +28,7 @@ class App:
         self.problems: tuple[str, ...] = ()
         self.endpoints = Endpoints(self.clock, self.events)
         self.endpoints.apply(loaded)
+        self._probes = Probes(self.endpoints, self.clock, self.events, lambda: self.loaded.settings)
         self._log = ExchangeLog(self.events)
         pipeline = Pipeline(lambda: self.loaded, self.endpoints, self.events, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
@@ -45,11 +47,12 @@ class App:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain running answers for at most server.drain, and close."""
-        watching = asyncio.create_task(self._watcher.run())
+        background = [asyncio.create_task(each.run()) for each in (self._watcher, self._probes)]
         try:
             await stop.wait()
         finally:
-            watching.cancel()
+            for task in background:
+                task.cancel()
             await self._server.drain(self.loaded.settings.server.drain)
             await self.close()
 

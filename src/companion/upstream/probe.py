@@ -69,13 +69,11 @@ class Probes:
         self._memories: dict[str, _Memory] = {}
         self._running: dict[Health, asyncio.Task[None]] = {}
         self._after: dict[tuple[Health, str | None], float] = {}
+        events.subscribe(CircuitChanged, self._circuit_changed)
+        events.subscribe(ConfigChanged, self._config_changed)
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        heard = (
-            self._events.subscribe(CircuitChanged, self._circuit_changed),
-            self._events.subscribe(ConfigChanged, self._config_changed),
-        )
         self._endpoints.guard(self.guards)
         try:
             while True:
@@ -83,8 +81,6 @@ class Probes:
                 await self._sleep(self.begin_due())
         finally:
             self._endpoints.guard(None)
-            for forget in heard:
-                forget()
             for task in self._running.values():
                 task.cancel()
             await self.finished()
