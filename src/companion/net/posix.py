@@ -68,6 +68,31 @@ def open_private(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
+def only_holder(path: Path) -> tuple[int, bool]:
+    """Take part in holding a file, until the descriptor that this returns is closed; and whether nobody else does.
+
+    On Windows only the first is known to hold it.
+    """
+    held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 - only Windows has it
+
+        try:
+            msvcrt.locking(held, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return held, False
+        return held, True
+    import fcntl  # noqa: PLC0415 - only POSIX has it
+
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+    except OSError:
+        alone = False
+    fcntl.flock(held, fcntl.LOCK_SH)
+    return held, alone
+
+
 # glibc's names for them, and what they are set to.
 _TRIM_THRESHOLD: Final = (-1, 32 * 1024 * 1024)
 _TOP_PAD: Final = (-2, 1024 * 1024)

@@ -167,7 +167,7 @@ def _listed(name: str) -> Index:
 
 
 indexes: Final = (
-    *map(_listed, ("endpoint", "session", "model", "client", "outcome")),
+    *map(_listed, ("endpoint", "session", "model", "client", "outcome", "status")),
     Index("exchanges_failed", exchanges.c.id, sqlite_where=text(FAILED), postgresql_where=text(FAILED)),
     Index(
         "exchanges_running",
