@@ -67,6 +67,7 @@ class App:
     def _changed(self, loaded: Loaded) -> None:
         self.endpoints.apply(loaded)
         self.loaded, self.problems = loaded, ()
+        self._server.renew_certificate()
         self.events.publish(ConfigChanged(self.clock.monotonic(), str(loaded.path)))
 
     def _refused(self, error: ConfigError) -> None:

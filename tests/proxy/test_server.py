@@ -10,7 +10,7 @@ import pytest
 from companion.config.models import ServerSettings
 from companion.errors import ClientError
 from companion.proxy.port import Port, Request, respond
-from companion.proxy.server import listen
+from companion.proxy.sockets import listen
 from tests.proxy.client import HOST, Serving, serving, tell, until
 
 NOT_OURS = "2001:db8::1"

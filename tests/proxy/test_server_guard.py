@@ -1,7 +1,12 @@
 """No web page gets an answer: neither by DNS rebinding (Host) nor from elsewhere (Origin, Sec-Fetch-Site)."""
 
+from typing import Any
+
 import pytest
 
+from companion.config.models import ServerSettings
+from companion.proxy.guard import check_host, check_origin
+from companion.proxy.refused import Refused
 from tests.proxy.client import HOST, serving
 
 GET = "GET /admin/ HTTP/1.1"
@@ -116,3 +121,43 @@ async def test_a_trusted_host_may_ask_and_be_asked():
         lines = ("Host: box.lan:8080", "Origin: http://box.lan:8080", "Sec-Fetch-Site: cross-site")
         assert (await at.asks(GET, *lines, "", "")).status == 200
         assert (await at.asks(GET, "Host: other.box.lan", "", "")).status == 403
+
+
+# === beyond loopback
+
+
+def refused(authority: str, local: str, **settings: Any) -> int | None:
+    """The status of the refusal, None where there is none."""
+    made = ServerSettings.model_construct(**{"host": "127.0.0.1", "trusted_hosts": (), **settings})
+    try:
+        check_host(authority.encode(), made, local)
+        check_origin(f"http://{authority}".encode(), None, made, local)
+    except Refused as error:
+        return error.status
+    return None
+
+
+@pytest.mark.parametrize(
+    ("authority", "local"),
+    [
+        ("192.0.2.7:8080", "192.0.2.7"),
+        ("[2001:db8::7]:8080", "2001:db8::7"),
+        ("[2001:DB8:0:0::7]", "2001:db8::7"),
+        ("[fe80::1]", "fe80::1%eth0"),
+        ("localhost", "192.0.2.7"),
+    ],
+)
+def test_the_address_that_a_connection_came_in_on_is_ours(authority, local):
+    assert refused(authority, local, host="0.0.0.0") is None
+
+
+@pytest.mark.parametrize("authority", ["evil.example", "192.0.2.8", "[2001:db8::8]", "0.0.0.0", "[::]", "192.0.2.7.x"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "gateway.lan"])
+def test_a_foreign_host_is_refused_on_every_address(authority, host):
+    assert refused(authority, "192.0.2.7", host=host) == 403
+
+
+def test_the_name_that_we_listen_on_is_ours():
+    assert refused("Gateway.LAN.:8080", "192.0.2.7", host="gateway.lan") is None
+    assert refused("gateway.lan", "192.0.2.7", host="0.0.0.0", trusted_hosts=("gateway.lan",)) is None
+    assert refused("[2001:DB8::9]", "192.0.2.7", host="0.0.0.0", trusted_hosts=("2001:db8:0::9",)) is None

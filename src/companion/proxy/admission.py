@@ -27,16 +27,16 @@ class Admitted(NamedTuple):
     expects: bool
 
 
-def admit(method: str, target: bytes, version: str, headers: Headers, settings: ServerSettings) -> Admitted:
-    """Judge a head. Raises Refused."""
+def admit(method: str, target: bytes, version: str, headers: Headers, settings: ServerSettings, local: str) -> Admitted:
+    """Judge a head; `local` is the address that the connection came in on. Raises Refused."""
     if version not in {"1.1", "1.0"}:
         raise Refused(505, f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
     if method == "CONNECT":
         raise Refused(501, "CONNECT is not offered: this is a gateway, not a forward proxy.")
     old = version == "1.0"
     seen = _judged(headers)
-    target = _origin_form(method, target, settings)
-    _check_source(seen, settings, old=old)
+    target = _origin_form(method, target, settings, local)
+    _check_source(seen, settings, local, old=old)
     _check_coding(seen, old=old)
     length = _length(seen, settings)
     return Admitted(method, target, old, length, _expects(seen) and not old and length != 0)
@@ -52,7 +52,7 @@ def _judged(headers: Headers) -> dict[bytes, bytes]:
     return seen
 
 
-def _origin_form(method: str, target: bytes, settings: ServerSettings) -> bytes:
+def _origin_form(method: str, target: bytes, settings: ServerSettings, local: str) -> bytes:
     if b"#" in target:
         raise malformed("a target has no fragment")
     if target.startswith(b"/"):
@@ -65,20 +65,20 @@ def _origin_form(method: str, target: bytes, settings: ServerSettings) -> bytes:
     if not found or scheme.lower() not in {b"http", b"https"}:
         raise malformed("the target is neither a path nor an http address")
     end = min((place for place in (rest.find(b"/"), rest.find(b"?")) if place >= 0), default=len(rest))
-    check_host(rest[:end], settings.trusted_hosts)
+    check_host(rest[:end], settings, local)
     path = rest[end:]
     return path if path.startswith(b"/") else b"/" + path
 
 
-def _check_source(seen: dict[bytes, bytes], settings: ServerSettings, *, old: bool) -> None:
+def _check_source(seen: dict[bytes, bytes], settings: ServerSettings, local: str, *, old: bool) -> None:
     host = seen.get(b"host")
     if host is not None:
-        check_host(host, settings.trusted_hosts)
+        check_host(host, settings, local)
     elif not old:
         raise malformed("there is no Host header")
     origin, site = seen.get(b"origin"), seen.get(b"sec-fetch-site")
     if origin is not None or site is not None:
-        check_origin(origin, site, settings.trusted_hosts)
+        check_origin(origin, site, settings, local)
 
 
 def _check_coding(seen: dict[bytes, bytes], *, old: bool) -> None:

@@ -125,6 +125,8 @@ class Connection(RequestReader, asyncio.Protocol):
         self._surplus = self.shared.join(self)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
+        local = transport.get_extra_info("sockname")
+        self.local = local[0] if local else ""
         self._rest()
 
     def data_received(self, data: bytes) -> None:

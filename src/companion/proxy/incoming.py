@@ -31,6 +31,7 @@ class RequestReader(MessageReader):
         super().__init__(httptools.HttpRequestParser)
         self.shared = shared
         self.peer = ""
+        self.local = ""
         self.receiving = False
         self.head: Admitted | None = None
         self.size = 0
@@ -68,7 +69,7 @@ class RequestReader(MessageReader):
         parser = self.parser
         method: str = parser.get_method().decode()
         self._settings = settings = self.shared.settings()
-        head = admit(method, self._url, parser.get_http_version(), self.headers, settings)
+        head = admit(method, self._url, parser.get_http_version(), self.headers, settings, self.local)
         if parser.should_upgrade():
             raise malformed("an upgrade of the protocol is not offered")
         self.shared.check_room(head.length or 0)

@@ -1,6 +1,7 @@
-"""Our HTTP/1.1 server: listens on the loopback addresses and gives every request to one handler.
+"""Our HTTP/1.1 server: listens, with TLS or without, and gives every request to one handler.
 
-    server.py       listening, draining, closing
+    server.py       accepting, draining, closing
+    sockets.py      addresses and ports      tls.py               the way in, where there is a certificate
     shared.py       what all connections have in common, and the sums over them that are limited
     connection.py   one connection: order, limits in time, ends
     incoming.py     bytes to requests        admission.py, guard.py   which of them may pass
@@ -8,31 +9,26 @@
     refused.py      what we say no to, and how
     port.py         the door to the handler: all that the rest of the house knows of HTTP/1.1
 
-Settings are asked for anew for every request, so a changed limit holds from the next one on; host and port hold from
-the next start on.
+Settings are asked for anew for every request, so a changed limit holds from the next one on; host and port, and whether
+there is TLS at all, hold from the next start on.
 """
 
 import asyncio
-import errno
-import ipaddress
 import socket
-import sys
-from collections.abc import Callable, Iterable
-from typing import Final
+import ssl
+from collections.abc import Callable
+
+import structlog
 
 from companion.clock import Clock
 from companion.config.models import ServerSettings
 from companion.proxy.connection import LINGER, Connection
 from companion.proxy.port import Handler
 from companion.proxy.shared import Shared
+from companion.proxy.sockets import BACKLOG, addresses_of, base_urls, listen
+from companion.proxy.tls import TlsTransport, server_context
 
-_BACKLOG: Final = 1024
-# What the kernel may hold for a client that does not read; its own choice would be megabytes.
-_SEND_BUFFER: Final = 256 * 1024
-_LOOPBACKS: Final = ("127.0.0.1", "::1")
-_NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
-# With port 0 the port that is free on one address may be taken on the other.
-_TRIES: Final = 16
+_log = structlog.get_logger("companion.proxy.server")
 
 
 class Server:
@@ -42,23 +38,31 @@ class Server:
         self._shared = Shared(settings, handler, clock)
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
+        self._tls: ssl.SSLContext | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def addresses(self) -> list[str]:
         """Base URLs, the one to tell users first."""
-        return [_url(*listening.getsockname()[:2]) for listening in self._sockets]
+        return base_urls(self._sockets, "http" if self._tls is None else "https")
 
     async def start(self) -> None:
-        """Listen: 127.0.0.1 means both loopback families, port 0 any that is free on both.
+        """Listen where server.host says; port 0 is any that is free on all its addresses.
 
-        Raises OSError when the address cannot be had (EADDRINUSE: somebody else has it).
+        Raises OSError when an address cannot be had (EADDRINUSE: somebody else has it), or the certificate.
         """
         settings = self._shared.settings()
-        self._sockets = listen(_hosts(settings.host), settings.port)
+        if settings.tls.certificate is not None:
+            self._tls = await asyncio.to_thread(server_context, settings.tls)
+        self._sockets = listen(await asyncio.to_thread(addresses_of, settings.host), settings.port)
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
-            made = await loop.create_server(lambda: Connection(self._shared), sock=listening, backlog=_BACKLOG)
-            self._listeners.append(made)
+            self._listeners.append(await loop.create_server(self._accept, sock=listening, backlog=BACKLOG))
+
+    def renew_certificate(self) -> None:
+        """Read the files of server.tls again; whoever connects from then on sees what is in them."""
+        if self._tls is not None and self._shared.settings().tls.certificate is not None:
+            self._renewing = asyncio.create_task(self._renew(self._renewing))
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, close what is idle, and let running answers end for at most so long; then cancel them."""
@@ -80,63 +84,22 @@ class Server:
         self._shared.cancel_all()
         await self._shared.emptied(LINGER)
 
+    def _accept(self) -> asyncio.Protocol:
+        connection = Connection(self._shared)
+        if self._tls is None:
+            return connection
+        return TlsTransport(self._tls, connection, self._shared.settings().header_timeout)
+
+    async def _renew(self, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait({before})
+        try:
+            self._tls = await asyncio.to_thread(server_context, self._shared.settings().tls)
+        except OSError as error:
+            _log.warning("certificate_not_renewed", why=str(error), instead="the one before it stays")
+
     def _stop_listening(self) -> None:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         self._sockets.clear()
-
-
-def _hosts(host: str) -> tuple[str, ...]:
-    return _LOOPBACKS if host in {"127.0.0.1", "localhost"} else (host,)
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
-    """A listening socket for each host, all on the same port (0: any that is free). Raises OSError."""
-    for _ in range(_TRIES):
-        sockets: list[socket.socket] = []
-        try:
-            for host in hosts:
-                _bind(sockets, host, port or (sockets[0].getsockname()[1] if sockets else 0))
-        except OSError as error:
-            for bound in sockets:
-                bound.close()
-            if port or not sockets or error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return sockets
-    raise OSError(errno.EADDRINUSE, "no port is free on both loopback addresses")
-
-
-def _bind(sockets: list[socket.socket], host: str, port: int) -> None:
-    """Add one more. A second family that this machine does not have is left out."""
-    v6 = ipaddress.ip_address(host).version == 6
-    listening: socket.socket | None = None
-    try:
-        listening = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM)
-        _set_options(listening, v6=v6)
-        listening.bind((host, port))
-        # Two sockets may be bound to one port as long as nobody listens: only this finds out whose it is.
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        if listening is not None:
-            listening.close()
-        if sockets and error.errno in _NO_SUCH_FAMILY:
-            return
-        raise
-    sockets.append(listening)
-
-
-def _set_options(listening: socket.socket, *, v6: bool) -> None:
-    """Every accepted connection inherits the last two."""
-    if sys.platform != "win32":
-        # Elsewhere it means: bind although the last owner's connections still time out. There: steal the port.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if v6:
-        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
