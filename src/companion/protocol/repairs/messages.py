@@ -1,0 +1,123 @@
+"""Parts of messages that an upstream cannot read: the role system, and images."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from companion.protocol.repairs.record import Repair, Wording, wording
+from companion.protocol.repairs.tree import Edits, Node, text
+
+INSTEAD_OF_IMAGE: Final = "[An image was here. This model cannot see images.]"
+
+
+# === role system
+
+
+def _to_top(root: Node, edits: Edits, _: str) -> None:
+    """Messages of the role system become blocks at the end of the system prompt, in order."""
+    messages = root.get("messages")
+    if messages is None:
+        return
+    moved = [number for number, message in enumerate(messages.items) if text(message.get("role")) == "system"]
+    if not moved or len(moved) == len(messages.items):
+        return
+    for number in moved:
+        edits.drop(messages, number)
+    blocks = [block for number in moved for block in _blocks(messages.items[number].get("content"))]
+    if blocks:
+        _append(root, edits, b",".join(blocks))
+
+
+def _blocks(content: Node | None) -> Iterator[bytes]:
+    if content is None:
+        return
+    if text(content):
+        yield b'{"type":"text","text":%b}' % content.raw
+    for block in content.items:
+        if block.type == "text":
+            yield block.raw
+
+
+def _append(root: Node, edits: Edits, blocks: bytes) -> None:
+    system = root.get("system")
+    if system is not None and system.is_array:
+        edits.append(system, blocks)
+    elif text(system):
+        edits.put(root, "system", b'[{"type":"text","text":%b},%b]' % (system.raw if system else b"", blocks))
+    else:
+        edits.put(root, "system", b"[%b]" % blocks)
+
+
+# === images
+
+
+def _without_images(root: Node, edits: Edits, _: str) -> None:
+    messages = root.get("messages")
+    for message in messages.items if messages is not None else ():
+        content = message.get("content")
+        if content is not None and b"image" in content.raw:
+            _replace_images(content, edits)
+
+
+def _replace_images(content: Node, edits: Edits) -> None:
+    for block in content.items:
+        if block.type == "image":
+            kept = block.get("cache_control")
+            more = b"" if kept is None else b',"cache_control":' + kept.raw
+            edits.replace(block, b'{"type":"text","text":"%b"%b}' % (INSTEAD_OF_IMAGE.encode(), more))
+        elif block.type == "tool_result" and (inner := block.get("content")) is not None:
+            _replace_images(inner, edits)
+
+
+_IMAGES: Final = r"(?:images?|image[_ ](?:input|url|content)s?|vision|multi-?modal\w*|visual)"
+_CANNOT: Final = r"(?:(?:is|are|was) )?(?:not (?:\w+ )?(?:support|allow|accept|permit)\w*|unsupported)"
+
+SYSTEM_ROLE: Final = Repair(
+    name="system_role",
+    does="moves messages of the role system to the end of `system`",
+    because="the upstream wants only user and assistant among the messages",
+    wordings=(
+        Wording(
+            wording(
+                r"角色信息(?:不正确|有误|错误)",
+                r"role information is (?:incorrect|invalid|wrong)|incorrect role information",
+                r"\broles?\b[^\n]{0,60}(?:must|should|can only) be[^\n]{0,16}user\b[^\n]{0,16}assistant",
+                r"only[^\n]{0,12}user\b[^\n]{0,16}assistant\b[^\n]{0,20}roles? (?:are|is) (?:supported|allowed)",
+                r"(?:invalid|unknown|unsupported|unexpected|illegal)(?: \w+){0,3}:? ?[^\n\w]{0,2}system\b",
+                r"\brole\b[^\n]{0,80}(?:received|got|input:?|variant) ?[^\n\w]{0,2}system\b",
+                r"\bsystem\b['\"`]? (?:roles?|messages?) (?:is|are)?(?: not|n't| only)?[^\n]{0,12}"
+                r"(?:support|allow|permit)\w*",
+                r"system messages? must be (?:at the beginning|the first|first)",
+                r"不支持[^\n]{0,6}role[^\n\w]{0,3}system|role[^\n\w]{0,3}system[^\n\w]{0,3}不支持",
+                r"roles must alternate",
+            )
+        ),
+    ),
+    fix=_to_top,
+    betas=("mid-conversation-", "per-turn-control-"),
+)
+
+IMAGES: Final = Repair(
+    name="images",
+    does="puts a sentence in the place of images, those in results of tools too",
+    because="the model reads text only",
+    wordings=(
+        Wording(
+            wording(
+                rf"(?:not|n't) (?:currently )?support (?:\w+ ){{0,3}}{_IMAGES}\b",
+                rf"\b{_IMAGES}\b(?: \w+){{0,3}} {_CANNOT}",
+                rf"(?:unsupported|invalid|unknown|unrecogni[sz]ed)[^\n]{{0,30}}\b{_IMAGES}\b",
+                rf"\b{_IMAGES}\b[^\n]{{0,20}}(?:不支持|无法识别|无法处理|格式/解析错误)|(?:不支持|无法处理)[^\n]{{0,8}}{_IMAGES}",
+                r"(?:不支持|无法识别|无法处理|不能处理)[^\n]{0,8}(?:图片|图像|视觉|多模态)",
+                r"(?:图片|图像|多模态)[^\n]{0,12}(?:不支持|无法识别|格式/解析错误)|(?:仅|只)支持(?:文本|text)",
+                r"(?:variant|tag|type|content part)\b[^\n\w]{0,4}image(?:_url)?\b",
+                r"no endpoints found that support image",
+                r"(?:only|just) (?:supports? )?text (?:input|content)|is (?:a )?text-only",
+                r"not a (?:multi-?modal|vision)",
+                r"at most 0 image",
+                r"missing data required for image input",
+                r"messages\.content\.type[^\n]{0,20}\[['\"]text['\"]\]",
+            )
+        ),
+    ),
+    fix=_without_images,
+)

@@ -1,0 +1,173 @@
+"""Thinking in a form that the upstream knows, and what is left of it in the conversation so far."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from companion.protocol.repairs.limits import budget_within, thinking_off
+from companion.protocol.repairs.record import Repair, Wording, field_refused, wording
+from companion.protocol.repairs.tree import Edits, Node, text, whole
+
+# Anthropic refuses text without a letter, and a turn without content.
+_OMITTED: Final = b'{"type":"text","text":"[thinking omitted]"}'
+_PLACEHOLDER: Final = b'{"type":"thinking","thinking":"[not kept]","signature":""}'
+_KINDS: Final = frozenset({"thinking", "redacted_thinking"})
+
+
+# === adaptive thinking
+
+
+def _enabled(root: Node, edits: Edits, form: str) -> None:
+    """With a budget in place of adaptive, or without thinking; the history may leave no choice."""
+    thinking = root.get("thinking")
+    if thinking is None:
+        return
+    budget = budget_within(whole(root.get("max_tokens")))
+    if form == "none":
+        thinking_off(root, edits)
+    elif thinking.type == "adaptive":
+        if budget is None or _unthinking(root):
+            thinking_off(root, edits)
+        else:
+            edits.replace(thinking, b'{"type":"enabled","budget_tokens":%d}' % budget)
+
+
+def _unthinking(root: Node) -> bool:
+    """Whether the last turn calls tools and does not begin with thinking: not allowed where that has a budget."""
+    last = _last(root)
+    return last is not None and last.items[0].type not in _KINDS and _calls_tools(last)
+
+
+# === the history
+
+
+def _assistants(root: Node) -> Iterator[tuple[int, Node]]:
+    """Number of the message and content of every turn of the assistant that is a list of blocks."""
+    messages = root.get("messages")
+    for number, message in enumerate(messages.items if messages is not None else ()):
+        content = message.get("content") if text(message.get("role")) == "assistant" else None
+        if content is not None and content.items:
+            yield number, content
+
+
+def _last(root: Node) -> Node | None:
+    return next((content for _, content in reversed(list(_assistants(root)))), None)
+
+
+def _calls_tools(content: Node) -> bool:
+    return any(block.type == "tool_use" for block in content.items)
+
+
+def _question(root: Node) -> int:
+    """The number of the last message of the user that brings no results of tools: what follows is still going on."""
+    messages = root.get("messages")
+    items = messages.items if messages is not None else []
+    for number in range(len(items) - 1, -1, -1):
+        content = items[number].get("content")
+        asks = content is not None and not any(block.type == "tool_result" for block in content.items)
+        if asks and text(items[number].get("role")) == "user":
+            return number
+    return -1
+
+
+def _history(root: Node, edits: Edits, which: str) -> None:
+    """What an upstream can read of earlier turns; where thinking with a budget cannot go on without them, it ends."""
+    if which == "placeholder":
+        _with_placeholders(root, edits)
+    elif which != "prefix":
+        _without_blocks(root, edits, _question(root) if which == "past" else None)
+    if which in {"prefix", "foreign"} and text(root.at("thinking", "type")) == "enabled":
+        last = _last(root)
+        if _unthinking(root) or (edits.any and last is not None and _calls_tools(last)):
+            thinking_off(root, edits)
+
+
+def _without_blocks(root: Node, edits: Edits, end: int | None) -> None:
+    """No blocks of thinking, or none before the message `end`."""
+    for number, content in _assistants(root):
+        if end is not None and number > end:
+            break
+        kinds = [block.type in _KINDS for block in content.items]
+        for place, thinks in enumerate(kinds):
+            if thinks:
+                edits.drop(content, place)
+        if all(kinds):
+            edits.refill(content, _OMITTED)
+
+
+def _with_placeholders(root: Node, edits: Edits) -> None:
+    for _, content in _assistants(root):
+        if not _calls_tools(content):
+            continue
+        for block in content.items:
+            if block.type == "redacted_thinking":
+                edits.replace(block, _PLACEHOLDER)
+        if not any(block.type in _KINDS for block in content.items):
+            edits.prepend(content, _PLACEHOLDER)
+
+
+ADAPTIVE_THINKING: Final = Repair(
+    name="adaptive_thinking",
+    does="makes `thinking` of type adaptive one with a budget that fits `max_tokens`, or takes it out",
+    because="the upstream knows only thinking with a budget, or none",
+    wordings=(
+        Wording(
+            wording(
+                r"adaptive['\"`]?[^\n]{0,40}(?:(?:not|n't) (?:support|allow|permit|recogni)\w*|unsupported|不支持)",
+                r"(?:tag|variant|value|type|mode)\b[^\n\w]{0,4}adaptive\b",
+                r"thinking(?:\.|\[?['\"])?type\b[^\n]{0,40}(?:input should be|must be|should be|expected|one of|enum)",
+                r"thinking type (?:should|must) be",
+                r"thinking(?:\.adaptive|\.enabled)?\.budget_tokens: (?:field )?required",
+            ),
+            "enabled",
+        ),
+        Wording(
+            wording(
+                field_refused(r"thinking(?!\.)"),
+                r"(?:not|n't) support (?:\w+ )?(?:thinking|reasoning)\b(?! ?block)",
+                r"不支持(?:深度)?思考",
+            ),
+            "none",
+        ),
+    ),
+    fix=_enabled,
+    always="enabled",
+    betas=("thinking-display-",),
+    regrets=wording(r"thinking\.type[^a-z]{1,8}enabled", r"requires adaptive thinking"),
+)
+
+THINKING_SIGNATURE: Final = Repair(
+    name="thinking_signature",
+    does="drops blocks of thinking that another upstream signed, or none; gives a turn that must begin with one a "
+    "placeholder",
+    because="signatures hold for the upstream that made them, and some know no such blocks",
+    wordings=(
+        Wording(
+            wording(r"(?:thinking|reasoning_content)`?[^\n]{0,60}must be passed back"),
+            "placeholder",
+        ),
+        Wording(
+            wording(
+                r"(?:tag|variant|type|block)\b[^\n\w]{0,6}(?:redacted_)?thinking\b",
+                r"(?:redacted_)?thinking['\"`]?(?: content)? blocks? (?:is|are) not",
+                r"(?:not|n't) support (?:redacted_)?thinking (?:content )?blocks?",
+            ),
+            "every",
+        ),
+        Wording(
+            wording(r"must start with a thinking block", r"expected `?thinking`? or `?redacted_thinking`?"),
+            "prefix",
+        ),
+        Wording(
+            wording(
+                r"(?:thought|thinking)[_ .]?signature",
+                r"\bsignature\b[^\n]{0,60}(?:required|invalid|not valid|mismatch|verif|corrupt|missing|should be)",
+                r"(?:invalid|corrupted?|missing|unknown)[^\n]{0,40}\bsignature\b",
+                r"(?:thinking|redacted_thinking)[^\n]{0,60}(?:cannot be modified|could not be (?:verified|decrypted))",
+            ),
+            "foreign",
+        ),
+    ),
+    fix=_history,
+    kept=lambda which: "past" if which == "foreign" else which,
+    always="every",
+)
