@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from companion.records.cut import SMALL, Memory, Piece, Ref, front_and_back
+from companion.records.cut import SMALL, Known, Memory, Piece, Ref, front_and_back
 from companion.records.mask import Mask
 
 CLIENT: Final = 0
@@ -93,20 +93,27 @@ class Contents:
         *,
         like: Hashable,
         remember: bool = True,
-    ) -> bool:
-        """Store one, masked. `like` names what it probably repeats. Returns whether it is that as a whole."""
-        known = self._memory.known(like)
+    ) -> None:
+        """Store one, masked. `like` names what it probably repeats."""
+        last = self._memory.known(like)
+        known = last.pieces
         front, back, start, end = front_and_back(data, known)
-        middle = self._stored(cut(data[start:end]), mask)
+        if data and front + back == len(known) and start == end:
+            self._row(place, last.size, last.shared, last.recipe, None)
+            return
+        middle = [Piece(piece.data, self._ref(mask.bytes(piece.data))) for piece in cut(data[start:end])]
         pieces = [*known[:front], *middle, *known[len(known) - back :]]
+        refs = [piece.ref for piece in pieces]
+        stored = Known(len(data), pieces, [ref for ref in refs if ref.__class__ is int], _encode(_joined(refs)))
         if remember:
-            self._memory.keep(like, pieces)
-        self._row(place, len(data), [piece.ref for piece in pieces], None)
-        return not middle
+            self._memory.keep(like, stored)
+        self._row(place, stored.size, stored.shared, stored.recipe, None)
 
     def put_part(self, place: Place, masked: bytes, times: Times) -> None:
         """Store a part of a stream, masked already."""
-        self._row(place, len(masked), [self._ref(masked)], self._timed(times))
+        ref = self._ref(masked)
+        shared = [ref] if isinstance(ref, int) else []
+        self._row(place, len(masked), shared, _encode([ref]), self._timed(times))
 
     def put_same(self, place: Place, size: int, attempt: int) -> None:
         """It is the same as that of another attempt."""
@@ -118,9 +125,11 @@ class Contents:
 
     def repeats(self, data: bytes, like: Hashable) -> bool:
         """Whether these are exactly the bytes that were put last under this name."""
-        known = self._memory.known(like)
-        front, back, _, _ = front_and_back(data, known)
-        return 0 < front + back == len(known) and sum(len(piece.data) for piece in known) == len(data)
+        last = self._memory.known(like)
+        if last.size != len(data) or not data:
+            return False
+        front, back, _, _ = front_and_back(data, last.pieces)
+        return front + back == len(last.pieces)
 
     def delete(self, exchanges: Iterable[str], kinds: Sequence[Kind] = tuple(Kind)) -> None:
         """All contents of these kinds of these exchanges, and the pieces that nothing else holds."""
@@ -150,9 +159,6 @@ class Contents:
         self._uses.clear()
         self._lost.clear()
 
-    def _stored(self, pieces: list[Piece], mask: Mask) -> list[Piece]:
-        return [Piece(piece.data, self._ref(mask.bytes(piece.data))) for piece in pieces]
-
     def _ref(self, masked: bytes) -> Ref:
         if len(masked) <= SMALL:
             return masked
@@ -166,9 +172,9 @@ class Contents:
         self._connection.execute(_BLOB, (number, len(masked), packed if len(packed) < len(masked) else masked))
         return number
 
-    def _row(self, place: Place, size: int, refs: Sequence[Ref | None], times: bytes | None) -> None:
-        self._uses.update([ref for ref in refs if ref.__class__ is int])
-        self._rows.append((*place, size, None, _encode(_joined(refs)), times))
+    def _row(self, place: Place, size: int, shared: Sequence[int], recipe: bytes, times: bytes | None) -> None:
+        self._uses.update(shared)
+        self._rows.append((*place, size, None, recipe, times))
 
     def _timed(self, times: Times) -> bytes:
         """Pairs of length and microseconds since the piece before."""
@@ -186,13 +192,17 @@ class Contents:
 def _joined(refs: Sequence[Ref | None]) -> list[Ref]:
     """Neighbours that are bytes as one."""
     recipe: list[Ref] = []
+    text = b""
     for ref in refs:
         assert ref is not None
-        if recipe and isinstance(ref, bytes) and isinstance(recipe[-1], bytes):
-            recipe[-1] += ref
-        else:
-            recipe.append(ref)
-    return recipe
+        if ref.__class__ is bytes:
+            text += ref
+            continue
+        if text:
+            recipe.append(text)
+            text = b""
+        recipe.append(ref)
+    return [*recipe, text] if text else recipe
 
 
 # === reading

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 SMALL: Final = 64
 """Pieces up to this many bytes stand in the recipe itself."""
 
-_SHORT: Final = 256
+_SHORT: Final = 1024
 _CLOSERS: Final = b" \t\r\n,]}"
 _LONGEST_CLOSING: Final = 32
 _BEGIN: Final = re.compile(rb'\{\s*"(?:role|type|tool_use_id|name)"\s*:')
@@ -82,28 +82,35 @@ def _marker(data: bytes, start: int, end: int) -> tuple[int, int]:
     return start, end + len(behind) - len(behind.lstrip(_CLOSERS))
 
 
+class Known(NamedTuple):
+    """A content as it was stored: its size, its pieces, the shared ones among them, and its recipe."""
+
+    size: int = 0
+    pieces: Sequence[Piece] = ()
+    shared: Sequence[int] = ()
+    recipe: bytes = b""
+
+
 class Memory:
-    """The pieces of the latest content under each key: at most `keys` of them, `limit` bytes in all."""
+    """The latest content under each key: at most `keys` of them, `limit` bytes in all."""
 
     def __init__(self, limit: int = 8 * 1024 * 1024, keys: int = 128) -> None:
         self._limit = limit
         self._keys = keys
         self._size = 0
-        self._latest: OrderedDict[Hashable, tuple[Sequence[Piece], int]] = OrderedDict()
+        self._latest: OrderedDict[Hashable, Known] = OrderedDict()
 
-    def known(self, key: Hashable) -> Sequence[Piece]:
+    def known(self, key: Hashable) -> Known:
         """What was kept under this key, or nothing."""
-        found = self._latest.get(key)
-        return () if found is None else found[0]
+        return self._latest.get(key, _NOTHING)
 
-    def keep(self, key: Hashable, pieces: Sequence[Piece]) -> None:
-        """All pieces have a ref by now."""
+    def keep(self, key: Hashable, content: Known) -> None:
+        """All its pieces have a ref by now."""
         self._forget(key)
-        size = sum(len(piece.data) for piece in pieces)
-        if size > self._limit:
+        if content.size > self._limit:
             return
-        self._latest[key] = (pieces, size)
-        self._size += size
+        self._latest[key] = content
+        self._size += content.size
         while self._size > self._limit or len(self._latest) > self._keys:
             self._forget(next(iter(self._latest)))
 
@@ -113,7 +120,10 @@ class Memory:
         self._size = 0
 
     def _forget(self, key: Hashable) -> None:
-        self._size -= self._latest.pop(key, ((), 0))[1]
+        self._size -= self._latest.pop(key, _NOTHING).size
+
+
+_NOTHING: Final = Known()
 
 
 def front_and_back(data: bytes, known: Sequence[Piece]) -> tuple[int, int, int, int]:
@@ -125,7 +135,7 @@ def front_and_back(data: bytes, known: Sequence[Piece]) -> tuple[int, int, int, 
         start += len(piece)
         front += 1
     end, back = len(data), 0
-    for piece, _ in reversed(known[front:]):
+    for piece, _ in reversed(known[front:]) if start < end else ():
         if end - len(piece) < start or not data.endswith(piece, start, end):
             break
         end -= len(piece)
