@@ -1,0 +1,247 @@
+"""Lists and details, for the API and `companion logs`: read-only, beside a proxy that writes, never a scan of all rows.
+
+Pages go by key: the id of the last exchange seen. No OFFSET, no count(*). All of it is for threads.
+"""
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+from sqlalchemy import Engine, Row, Select, bindparam, create_engine, select, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import QueuePool
+
+from companion.protocol import sse
+from companion.records.contents import CLIENT, Kind, cooked, numbers, times_of, unpacked
+from companion.records.database import open_for_reading, path_of
+from companion.records.retention import oldest_kept
+from companion.records.schema import FAILED, attempts, blobs, contents, exchanges, learned
+from companion.records.views import (
+    AttemptView,
+    Body,
+    ContentView,
+    Detail,
+    ExchangeView,
+    FaultView,
+    Filters,
+    Page,
+    Part,
+    PlanView,
+    StreamEvent,
+)
+
+MOST: Final = 1000
+"""The longest page."""
+
+EVERYTHING: Final = Filters()
+
+_AT_ONCE: Final = 500
+_KINDS: Final = {
+    Part.REQUEST_HEADERS: Kind.REQUEST_HEADERS,
+    Part.REQUEST_BODY: Kind.REQUEST_BODY,
+    Part.RESPONSE_HEADERS: Kind.RESPONSE_HEADERS,
+    Part.RESPONSE_BODY: Kind.RESPONSE_BODY,
+}
+_PARTS: Final = {kind: part for part, kind in _KINDS.items()}
+_FAULT: Final = ("party", "phase", "kind", "message", "error_type")
+_LISTS: Final = ("labels", "violations", "repairs")
+_considered: Final = msgspec.json.Decoder(list[PlanView])
+_words: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Records:
+    """Reads a store. Raises StoreError when there is none yet; `close` when done."""
+
+    def __init__(self, path: Path) -> None:
+        open_for_reading(path).close()
+        self.path = path
+        self._engine: Engine = create_engine(
+            "sqlite://", creator=lambda: open_for_reading(path), poolclass=QueuePool, pool_size=2, max_overflow=2
+        )
+
+    @classmethod
+    def open(cls, url: str, folder: Path) -> Self:
+        """Of the same `records.store` and folder as the proxy's."""
+        return cls(path_of(url, folder))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def list_exchanges(
+        self, filters: Filters = EVERYTHING, *, after: str | None = None, before: str | None = None, limit: int = 50
+    ) -> Page:
+        """A page of what is older than the key `after`, or newer than `before`; the newest of all without either."""
+        limit = max(1, min(limit, MOST))
+        with self._engine.connect() as connection:
+            found = _listed(connection, filters, after, before, limit + 1)
+        more, found = len(found) > limit, found[:limit]
+        if before is not None:
+            found.reverse()
+            older, newer = bool(found), more
+        else:
+            older, newer = more, after is not None and bool(found)
+        return Page(
+            tuple(map(_exchange, found)),
+            next=found[-1].id if older else None,
+            previous=found[0].id if newer else None,
+        )
+
+    def exchange(self, id: str) -> Detail | None:
+        """All about one, or None where there is none."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(exchanges).where(exchanges.c.id == id)).first()
+            if row is None:
+                return None
+            tries = connection.execute(select(attempts).where(attempts.c.exchange_id == id).order_by(attempts.c.number))
+            kept = _contents(connection, id)
+            plan = _read(connection, [each for each in kept if each.kind == Kind.PLAN])
+            heads = {
+                f"{each.attempt}.{_PARTS[Kind(each.kind)]}": _fields(_read(connection, [each]).data)
+                for each in kept
+                if each.kind in {Kind.REQUEST_HEADERS, Kind.RESPONSE_HEADERS}
+            }
+            return Detail(
+                _exchange(row),
+                tuple(map(_attempt, tries)),
+                tuple(_considered.decode(plan.data)) if plan.data else (),
+                tuple(_kept(kept)),
+                heads,
+            )
+
+    def body(self, id: str, part: Part, attempt: int = CLIENT) -> Body | None:
+        """The bytes of one part as they were on the wire, but for what was masked; None where nothing was kept."""
+        with self._engine.connect() as connection:
+            rows = _contents(connection, id, _KINDS[part], attempt)
+            if rows and rows[0].same_as is not None:
+                rows = _contents(connection, id, _KINDS[part], rows[0].same_as)
+            return _read(connection, rows) if rows else None
+
+    def stream_events(self, id: str, attempt: int = CLIENT) -> list[StreamEvent]:
+        """The events of an answer that was streamed, each with its time."""
+        with self._engine.connect() as connection:
+            rows = _contents(connection, id, Kind.RESPONSE_BODY, attempt)
+            whole = _read(connection, rows)
+        decoder, found, position = sse.Decoder(), [], 0
+        for length, at in (time for row in rows if row.times is not None for time in times_of(row.times)):
+            for frame in decoder.feed(whole.data[position : position + length]):
+                name = None if frame.event is None else frame.event.decode("utf-8", "replace")
+                if name is not None or frame.data:
+                    found.append(StreamEvent(at, name, frame.data.decode("utf-8", "replace")))
+            position += length
+        return found
+
+    def learned(self) -> list[Row[Any]]:
+        """What upstreams were found to need: rows of about, model, repair, endpoint, said, at."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(select(learned).order_by(learned.c.at)))
+
+
+# === lists
+
+
+def _listed(
+    connection: Connection, filters: Filters, after: str | None, before: str | None, limit: int
+) -> list[Row[Any]]:
+    """Rows in the order of the walk. Of several outcomes each is a walk of its own, by its own index."""
+    order = exchanges.c.id.desc() if before is None else exchanges.c.id.asc()
+    asked = select(exchanges).order_by(order).limit(limit)
+    asked = _within(_where(asked, filters), filters, after, before)
+    wanted: list[str | None] = [*filters.outcomes, *([None] if filters.running else [])]
+    if not wanted:
+        return list(connection.execute(asked))
+    walks = [list(connection.execute(asked.where(exchanges.c.outcome == outcome))) for outcome in wanted]
+    return list(merge(*walks, key=attrgetter("id"), reverse=before is None))[:limit]
+
+
+def _where(asked: Select[Any], filters: Filters) -> Select[Any]:
+    for name in ("endpoint", "model", "session", "client", "status"):
+        value = getattr(filters, name)
+        if value is not None:
+            asked = asked.where(exchanges.c[name] == value)
+    return asked.where(text(FAILED)) if filters.failed else asked
+
+
+def _within(asked: Select[Any], filters: Filters, after: str | None, before: str | None) -> Select[Any]:
+    """Times and keys are both bounds of the id."""
+    id = exchanges.c.id
+    if filters.since is not None:
+        asked = asked.where(id >= oldest_kept(filters.since))
+    if filters.until is not None:
+        asked = asked.where(id < oldest_kept(filters.until))
+    if filters.id:
+        asked = asked.where(id >= filters.id.upper(), id < filters.id.upper() + "~")
+    if after is not None:
+        asked = asked.where(id < after)
+    if before is not None:
+        asked = asked.where(id > before)
+    return asked
+
+
+# === rows
+
+
+def _exchange(row: Row[Any]) -> ExchangeView:
+    return ExchangeView(**_made(row))
+
+
+def _attempt(row: Row[Any]) -> AttemptView:
+    values = _made(row)
+    del values["exchange_id"], values["labels"]
+    return AttemptView(**values)
+
+
+def _made(row: Row[Any]) -> dict[str, Any]:
+    values = dict(row._mapping)
+    fault = {name: values.pop(f"fault_{name}") for name in _FAULT}
+    values["fault"] = None if fault["kind"] is None else FaultView(**fault)
+    for name in _LISTS:
+        values[name] = _words.decode(values[name]) if values.get(name) else ()
+    return values
+
+
+# === contents
+
+
+def _contents(
+    connection: Connection, id: str, kind: Kind | None = None, attempt: int | None = None
+) -> Sequence[Row[Any]]:
+    asked = select(contents).where(contents.c.exchange_id == id)
+    if kind is not None:
+        asked = asked.where(contents.c.kind == int(kind), contents.c.attempt == attempt)
+    return connection.execute(asked.order_by(contents.c.attempt, contents.c.kind, contents.c.part)).all()
+
+
+def _read(connection: Connection, rows: Sequence[Row[Any]]) -> Body:
+    wanted = sorted({number for row in rows for number in numbers(row.recipe)})
+    pieces: dict[int, bytes] = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted[start : start + _AT_ONCE]
+        for number, size, data in connection.execute(_pieces, {"some": some}):
+            pieces[number] = unpacked(data, size)
+    return Body(
+        b"".join([cooked(row.recipe, pieces.__getitem__) for row in rows if row.recipe is not None]),
+        sum(row.size for row in rows if row.recipe is None),
+    )
+
+
+_pieces: Final = select(blobs).where(blobs.c.id.in_(bindparam("some", expanding=True)))
+
+
+def _kept(rows: Sequence[Row[Any]]) -> Iterator[ContentView]:
+    """One for all parts of a stream."""
+    sizes: dict[tuple[int, int], list[Any]] = {}
+    for row in rows:
+        if row.kind in _PARTS:
+            known = sizes.setdefault((row.attempt, row.kind), [0, 0, row.same_as])
+            known[0] += row.size
+            known[1] += row.size if row.recipe is None and row.same_as is None else 0
+    for (attempt, kind), (size, missing, same_as) in sizes.items():
+        yield ContentView(attempt, _PARTS[Kind(kind)], size, missing, same_as)
+
+
+def _fields(written: bytes) -> tuple[tuple[str, str], ...]:
+    lines = (line.partition(": ") for line in written.decode("latin-1").split("\n") if line)
+    return tuple((name, value) for name, _, value in lines)
