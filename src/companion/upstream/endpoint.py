@@ -1,10 +1,11 @@
 """The endpoints that there are: candidates to plan with, tries to make, and what stays when the configuration changes.
 
 State hangs on an endpoint's id and on what it is about: circuits and rate-limit clocks on url and credential, slots on
-the url, connections on url, credentials, pool settings and trusted CA. While that is the same, a new configuration
+the url, connections on url, credentials, pool settings, proxy and trusted CA. While that is the same, a new configuration
 changes nothing of it. Once it differs, state begins anew, and the old ends with the last try that uses it.
 """
 
+import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,10 +14,11 @@ from typing import Final, TypeVar
 
 from companion.clock import Clock
 from companion.config.file import Loaded
-from companion.config.models import EndpointSettings, HealthSettings, Settings, Timeouts
+from companion.config.models import EndpointSettings, HealthSettings, RepairSettings, Settings, Timeouts
 from companion.config.secrets import Credential
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.events import Events
+from companion.net.proxies import Route, Unusable, route
 from companion.net.tls import TlsContext
 from companion.upstream.circuit import Policy
 from companion.upstream.health import Guards, Health, Suspect
@@ -70,7 +72,10 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One (endpoint, credential) as configured. `calm` is its view while there is nothing to say about its health."""
+    """One (endpoint, credential) as configured. `calm` is its view while there is nothing to say about its health.
+
+    What is learned of it hangs on `about`: the endpoint's id and a digest of url and credential.
+    """
 
     key: CandidateKey
     settings: EndpointSettings = field(repr=False)
@@ -78,6 +83,8 @@ class Candidate:
     credential: str | None = field(repr=False)
     transport: Transport = field(repr=False)
     calm: CandidateView
+    about: str
+    repairs: RepairSettings
     health: Health = field(repr=False)
     slots: Slots = field(repr=False)
     _clock: Clock = field(repr=False)
@@ -209,7 +216,10 @@ class Endpoints:
         old, id = self._stock, settings.id
         credentials = loaded.credentials[id]
         digests = tuple(_digest(settings, credential) for credential in credentials)
-        transport = _kept(old.transports, new.transports, *self._transport(new, settings, loaded.settings, digests))
+        way = _route(settings, loaded)
+        transport = _kept(
+            old.transports, new.transports, *self._transport(new, settings, loaded.settings, (digests, way))
+        )
         slots = _kept(old.slots, new.slots, (id, settings.url), lambda: Slots(settings.limits.concurrency))
         for number, (credential, digest) in enumerate(zip(credentials, digests, strict=True)):
             key = CandidateKey(id, number)
@@ -219,18 +229,20 @@ class Endpoints:
                 timeouts=loaded.settings.timeouts_of(settings),
                 credential=credential.value,
                 transport=transport,
-                calm=_calm(key, index, settings, credential),
+                calm=_calm(key, index, settings, credential, way),
+                about=f"{id}:{digest[:16]}",
+                repairs=loaded.settings.repairs_of(settings),
                 health=_kept(old.healths, new.healths, (id, digest), self._health(key, settings, loaded.settings)),
                 slots=slots,
                 _clock=self._clock,
             )
 
     def _transport(
-        self, new: _Stock, endpoint: EndpointSettings, settings: Settings, digests: tuple[str, ...]
+        self, new: _Stock, endpoint: EndpointSettings, settings: Settings, about: tuple[tuple[str, ...], Route]
     ) -> tuple[Hashable, Callable[[], Transport]]:
-        pool, ca = settings.pool_of(endpoint), settings.defaults.ca
+        pool, ca, origin = settings.pool_of(endpoint), settings.defaults.ca, Origin.of(endpoint.url)
         tls = _kept(self._stock.tls, new.tls, ca, lambda: TlsContext(ca))
-        return (endpoint.id, digests, pool, ca), lambda: Transport(Origin.of(endpoint.url), pool, tls, self._clock)
+        return (endpoint.id, about, pool, ca), lambda: Transport(origin, pool, tls, self._clock, about[1])
 
     def _health(self, key: CandidateKey, endpoint: EndpointSettings, settings: Settings) -> Callable[[], Health]:
         owned = endpoint.auth.type != _PASSTHROUGH
@@ -250,7 +262,16 @@ def _digest(settings: EndpointSettings, credential: Credential) -> str:
     return sha256(about.encode()).hexdigest()
 
 
-def _calm(key: CandidateKey, index: int, settings: EndpointSettings, credential: Credential) -> CandidateView:
+def _route(settings: EndpointSettings, loaded: Loaded) -> Route:
+    """By which proxy it is reached."""
+    proxy = loaded.proxies.get(settings.id)
+    return route("env" if proxy is None else proxy.value, Origin.of(settings.url), os.environ)
+
+
+def _calm(
+    key: CandidateKey, index: int, settings: EndpointSettings, credential: Credential, way: Route
+) -> CandidateView:
+    problem = credential.problem or (way.why if isinstance(way, Unusable) else None)
     return CandidateView(
         key=key,
         name=settings.name,
@@ -258,5 +279,5 @@ def _calm(key: CandidateKey, index: int, settings: EndpointSettings, credential:
         priority=settings.priority,
         weight=settings.weight,
         labels=frozenset(settings.labels),
-        unusable=credential.problem if settings.enabled else "disabled",
+        unusable=problem if settings.enabled else "disabled",
     )
