@@ -37,7 +37,7 @@ async def reach(
     context: ssl.SSLContext | None = None,
 ) -> asyncio.Transport:
     """Dial; what matters here is only the transport."""
-    protocol = await dial(origin, Client, connect=connect, tls=tls, context=context, resolve=resolve)
+    protocol, _ = await dial(origin, Client, connect=connect, tls=tls, context=context, resolve=resolve)
     return protocol.transport
 
 

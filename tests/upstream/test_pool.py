@@ -49,7 +49,9 @@ class Dialled:
         self.dials += 1
         await self.gate.wait()
         origin = Origin.of(self.up.url)
-        return await dial(origin, lambda: Connection(self.pool, self.clock, str(origin)), connect=20, tls=20)
+        name = str(origin)
+        connection, _ = await dial(origin, lambda: Connection(self.pool, self.clock, name), connect=20, tls=20)
+        return connection
 
     async def take(self, connect: float = 20.0, *, fresh: bool = False) -> Connection:
         return await self.pool.take(limits(connect=connect), fresh=fresh)

@@ -18,6 +18,7 @@ import httptools
 
 from companion.clock import Clock
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
+from companion.events import Timings
 from companion.net.alarm import TICK, Alarm
 from companion.net.h1 import FramingError, MessageReader, header
 from companion.upstream.response import Response
@@ -26,6 +27,8 @@ from companion.upstream.response import Response
 BURST: Final = 256 * 1024
 ONE_WRITE: Final = 32 * 1024
 _NO_BODY: Final = frozenset({204, 304})
+NEW: Final = Timings()
+REUSED: Final = Timings(reused=True)
 
 Buffers = list[bytes | memoryview]
 
@@ -42,7 +45,7 @@ class Keeper(Protocol):
 
 class Connection(MessageReader, asyncio.Protocol):
     """Made by dialling. `used` says that it has answered before, `heard` that a byte of the present answer has come,
-    `freed_at` when its keeper last took it back.
+    `freed_at` when its keeper last took it back, `timings` how the present request came by it.
     """
 
     def __init__(self, keeper: Keeper, clock: Clock, peer: str) -> None:
@@ -51,6 +54,7 @@ class Connection(MessageReader, asyncio.Protocol):
         self.heard = False
         self.closed = False
         self.freed_at = 0.0
+        self.timings = NEW
         self._keeper = keeper
         self._clock = clock
         self._peer = peer
@@ -92,7 +96,7 @@ class Connection(MessageReader, asyncio.Protocol):
         WRITE_TIMEOUT, HEADERS_TIMEOUT, RESET, CLOSED, BAD_HTTP. `bodyless` says that no body follows the head (HEAD).
         Here and in the body a TimeoutError ends what is not over `until` then.
         """
-        response = self._response = Response(self, self._clock, until)
+        response = self._response = Response(self, self._clock, self.timings, until)
         self.heard = self._over = self._interim = self._until_close = False
         self._bodyless = bodyless
         self._write_limit = write

@@ -1,8 +1,8 @@
 """The endpoints that there are: candidates to plan with, tries to make, and what stays when the configuration changes.
 
 State hangs on an endpoint's id and on what it is about: circuits and rate-limit clocks on url and credential, slots on
-the url, connections on url, credentials, pool settings, proxy and trusted CA. While that is the same, a new configuration
-changes nothing of it. Once it differs, state begins anew, and the old ends with the last try that uses it.
+the url, connections on url, credentials, pool settings, proxy and trusted CA. While that is the same, a new
+configuration changes nothing of it. Once it differs, state begins anew, and the old ends with its last try.
 """
 
 import os

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
+
 from companion.clock import Clock
 from companion.config.models import PoolSettings, Timeouts
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
+from companion.events import Timings
 from companion.net.alarm import Alarm
-from companion.upstream.connection import Connection
+from companion.upstream.connection import REUSED, Connection
 
 Dial = Callable[[Timeouts], Awaitable[Connection]]
 
@@ -51,26 +54,35 @@ class Pool:
 
     async def take(self, timeouts: Timeouts, *, fresh: bool = False) -> Connection:
         """A connection for one request, new if `fresh`. Raises UpstreamError: what dialling raises, and BUSY."""
+        began: float | None = None
         while True:
             if self._closed:
                 raise self._closing()
             if fresh:
                 self._make_room()
             elif self._idle:
-                return self._idle.pop()
+                connection = self._idle.pop()
+                connection.timings = REUSED
+                return connection
             if self.slots < self._settings.max_connections:
                 self._dialing += 1
                 break
-            connection = await self._turn(timeouts.connect)
-            if connection is None:
+            began = self._clock.monotonic() if began is None else began
+            turn = await self._turn(timeouts.connect)
+            if turn is None:
                 break
-            if not connection.closed:
+            if not turn.closed:
                 if not fresh:
-                    return connection
+                    turn.timings = Timings(reused=True, waited=self._clock.monotonic() - began)
+                    return turn
                 self._dialing += 1
-                connection.abort()
+                turn.abort()
                 break
-        return await self._connect(timeouts)
+        waited = None if began is None else self._clock.monotonic() - began
+        connection = await self._connect(timeouts)
+        if waited is not None:
+            connection.timings = msgspec.structs.replace(connection.timings, waited=waited)
+        return connection
 
     def freed(self, connection: Connection) -> None:
         """A connection's request is done and it can take another."""

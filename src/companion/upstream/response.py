@@ -13,6 +13,7 @@ from typing import Protocol
 
 from companion.clock import Clock
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
+from companion.events import Timings
 from companion.net.h1 import HIGH_WATER, Headers
 from companion.net.inflate import InflateError, Inflater, inflater
 
@@ -31,7 +32,7 @@ class Line(Protocol):
 
 
 class Response:
-    """An answer whose head has arrived. Times are seconds of the clock's `monotonic`.
+    """An answer whose head has arrived. Times are seconds of the clock's `monotonic`; `timings` is its connection's.
 
     `last_byte` moves with any byte from the upstream, framing included. What waits here when `deadline` has come gets a
     TimeoutError. Every way out of it either reads the body to
@@ -60,9 +61,11 @@ class Response:
         "held",
         "last_byte",
         "status",
+        "timings",
     )
 
-    def __init__(self, line: Line, clock: Clock, deadline: float = math.inf) -> None:
+    def __init__(self, line: Line, clock: Clock, timings: Timings, deadline: float = math.inf) -> None:
+        self.timings = timings
         self.deadline = deadline
         self.status = 0
         self.headers: Headers = []

@@ -1,8 +1,8 @@
 """Our HTTP/1.1 client: one origin, one pool, one way to fail.
 
 `send` takes a connection, writes the request's own bytes, and gives back a Response once its head is here. Every
-failure is an UpstreamError whose Fault says in which phase it happened. A connection that was used before may have died
-without our knowing: if it dies before a byte of the answer, the request goes out once more, on a fresh one.
+failure is an UpstreamError whose Fault says in which phase it happened. A connection that was open already may have
+died without our knowing: if it dies before a byte of the answer, the request goes out once more, on a fresh one.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ import msgspec
 from companion.clock import Clock
 from companion.config.models import PoolSettings, Timeouts
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
-from companion.net.dial import Origin, dial
+from companion.events import Timings
+from companion.net.dial import Origin, Route, dial
 from companion.net.h1 import encode_head, header
+from companion.net.proxies import Proxy
 from companion.upstream.connection import Connection
 from companion.upstream.pool import Pool
 from companion.upstream.response import Response
@@ -39,15 +41,28 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class Transport:
-    """Sends requests to one origin. `tls` gives the context for https; it is called in a thread, when first needed."""
+    """Sends requests to one origin, by the proxy of `route` if there is one.
 
-    def __init__(self, origin: Origin, pool: PoolSettings, tls: Callable[[], ssl.SSLContext], clock: Clock) -> None:
+    `tls` gives the context for https, at the origin or at the proxy; it is called in a thread, when first needed.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        pool: PoolSettings,
+        tls: Callable[[], ssl.SSLContext],
+        clock: Clock,
+        route: Route = None,
+    ) -> None:
         self.origin: Final = origin
+        self._route = route
+        self._secure = origin.secure or (isinstance(route, Proxy) and route.secure)
+        self._peer = str(origin) if route is None else f"{origin} through the proxy {route}"
         self._tls = tls
         self._clock = clock
         self._context: ssl.SSLContext | None = None
         self._host = (b"host", origin.authority.encode())
-        self._pool = Pool(pool, self._dial, clock, str(origin))
+        self._pool = Pool(pool, self._dial, clock, self._peer)
 
     async def send(
         self,
@@ -73,7 +88,7 @@ class Transport:
         try:
             return await connection.ask(wire, bodyless=bodyless, write=write, headers=headers, until=until)
         except UpstreamError as error:
-            if not connection.used or connection.heard or error.fault.kind not in _STALE:
+            if not connection.timings.reused or connection.heard or error.fault.kind not in _STALE:
                 raise
         connection = await self._connection(timeouts, until, fresh=True)
         return await connection.ask(wire, bodyless=bodyless, write=write, headers=headers, until=until)
@@ -107,13 +122,16 @@ class Transport:
             raise UpstreamError(Fault(Party.OURS, Phase.WRITE, Kind.INTERNAL, str(error))) from None
 
     async def _dial(self, timeouts: Timeouts) -> Connection:
-        return await dial(
+        connection, steps = await dial(
             self.origin,
-            lambda: Connection(self._pool, self._clock, str(self.origin)),
+            lambda: Connection(self._pool, self._clock, self._peer),
             connect=timeouts.connect,
             tls=timeouts.tls,
-            context=await self._trust() if self.origin.scheme == "https" else None,
+            context=await self._trust() if self._secure else None,
+            route=self._route,
         )
+        connection.timings = Timings(dns=steps.dns, connect=steps.connect, tls=steps.tls)
+        return connection
 
     async def _trust(self) -> ssl.SSLContext:
         if self._context is None:
