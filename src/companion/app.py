@@ -15,6 +15,8 @@ from companion.proxy.routes import Routes
 from companion.proxy.server import Server
 from companion.proxy.site import Site
 from companion.upstream.endpoint import Endpoints
+from companion.upstream.learned import Learned
+from companion.upstream.mending import Mender
 from companion.upstream.probe import Probes
 
 
@@ -30,7 +32,9 @@ class App:
         self.endpoints.apply(loaded)
         self._probes = Probes(self.endpoints, self.clock, self.events, lambda: self.loaded.settings)
         self._log = ExchangeLog(self.events)
-        pipeline = Pipeline(lambda: self.loaded, self.endpoints, self.events, self.clock)
+        self.learned = Learned(self.clock, self.events)
+        mender = Mender(self.endpoints, self.learned)
+        pipeline = Pipeline(lambda: self.loaded, self.endpoints, mender, self.events, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
         routes = Routes(pipeline, Site(page), self._ready)
         self._server = Server(lambda: self.loaded.settings.server, routes, self.clock)

@@ -1,9 +1,10 @@
 """Attempt: who is asked, in which order, and what a fault leads to. Rings, from the outside in:
 
-    find          every candidate in the plan's order; a plan with one endpoint is asked again on fresh connections
-      _attempt    one try: a slot, news, and settling whatever happens
-        _send     prepare, send, status
-          open    the surface's own: the gate (a stream), the validator (a whole answer), or nothing (any other path)
+    find            every candidate in the plan's order; a plan with one endpoint is asked again on fresh connections
+      _mended       one candidate; what it refuses in words that a repair answers is repaired and sent to it again
+        _attempt    one try: a slot, news, and settling whatever happens
+          _send     prepare, send, status
+            open    the surface's own: the gate (a stream), the validator (a whole answer), or nothing (any other path)
 
 Each ring owns one loop or one guarantee. What a fault means is in FAULTS; the one kind named here is EMPTY_ANSWER,
 which is better than nothing when nobody is left.
@@ -28,6 +29,7 @@ from companion.proxy.failed import Refusal
 from companion.proxy.identify import check_own_key
 from companion.routing.plan import Entry
 from companion.upstream.endpoint import Candidate, Endpoints, Try
+from companion.upstream.mending import Mender, Mending
 from companion.upstream.prepare import prepare
 from companion.upstream.transport import Response
 
@@ -73,6 +75,7 @@ class Attempt:
     tried: Try
     events: Events
     clock: Clock
+    mending: Mending | None = None
     status: int | None = None
     first_byte: float | None = None
     first_content: float | None = None
@@ -144,8 +147,9 @@ class Surface(Protocol):
 class Attempts:
     """The rings. Everything about a request is in its Exchange."""
 
-    def __init__(self, endpoints: Endpoints, events: Events, clock: Clock) -> None:
+    def __init__(self, endpoints: Endpoints, mender: Mender, events: Events, clock: Clock) -> None:
         self._endpoints = endpoints
+        self._mender = mender
         self._events = events
         self._clock = clock
 
@@ -156,7 +160,7 @@ class Attempts:
                 await asyncio.sleep(RECONNECT_AFTER + RECONNECT_SPREAD * self._clock.random())
             self._tell_switch(exchange, turn)
             try:
-                return await self._attempt(exchange, surface, turn)
+                return await self._mended(exchange, surface, turn)
             except UpstreamError as error:
                 failure = Failure(turn.entry.view.key, turn.entry.view.name, error.fault)
                 exchange.failures.append(failure)
@@ -205,8 +209,25 @@ class Attempts:
                 Switched(exchange.id, self._clock.monotonic(), before.name, turn.entry.view.name, before.fault)
             )
 
-    async def _attempt(self, exchange: Exchange, surface: Surface, turn: Turn) -> Attempt:
-        attempt = self._begin(exchange, surface, turn)
+    async def _mended(self, exchange: Exchange, surface: Surface, turn: Turn) -> Attempt:
+        """Each try has its number and its row, but they share the turn: the slot is free only for a moment."""
+        key, question = turn.entry.view.key, exchange.question
+        mending = self._mender.before(key, question)
+        while True:
+            try:
+                attempt = await self._attempt(exchange, surface, turn, mending)
+            except UpstreamError as error:
+                mending = self._mender.after(key, question, error.fault, mending)
+                if mending is None:
+                    raise
+            else:
+                if mending is not None:
+                    mending.accepted()
+                    exchange.repairs = mending.names
+                return attempt
+
+    async def _attempt(self, exchange: Exchange, surface: Surface, turn: Turn, mending: Mending | None) -> Attempt:
+        attempt = self._begin(exchange, surface, turn, mending)
         try:
             await self._send(attempt, surface)
         except UpstreamError as error:
@@ -222,7 +243,7 @@ class Attempts:
         attempt.tried.proved()
         return attempt
 
-    def _begin(self, exchange: Exchange, surface: Surface, turn: Turn) -> Attempt:
+    def _begin(self, exchange: Exchange, surface: Surface, turn: Turn, mending: Mending | None) -> Attempt:
         view = turn.entry.view
         try:
             candidate = self._endpoints.candidate(view.key)
@@ -238,11 +259,13 @@ class Attempts:
             self._events.publish(
                 AttemptStarted(exchange.id, exchange.attempts, now, view.name, view.key.credential, model)
             )
-        return Attempt(exchange, exchange.attempts, turn, candidate, tried, self._events, self._clock)
+        return Attempt(exchange, exchange.attempts, turn, candidate, tried, self._events, self._clock, mending)
 
     async def _send(self, attempt: Attempt, surface: Surface) -> None:
         exchange, candidate = attempt.exchange, attempt.candidate
         outgoing, exchange.model_sent = prepare(exchange.question, candidate.settings, candidate.credential)
+        if attempt.mending is not None:
+            outgoing = attempt.mending.mend(outgoing)
         headers, until = None, inf
         if surface.streams:
             headers = self._headers_limit(attempt)

@@ -67,6 +67,7 @@ class Exchange:
     model_sent: str | None = None
     usage: Usage | None = None
     violations: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
     fault: Fault | None = None
 
     @property

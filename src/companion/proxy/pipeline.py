@@ -31,18 +31,21 @@ from companion.routing.affinity import Shunned
 from companion.routing.facts import Client, Facts, describe
 from companion.routing.plan import Planner
 from companion.upstream.endpoint import Endpoints
+from companion.upstream.mending import Mender
 from companion.upstream.prepare import Question
 
 
 class Pipeline:
     """Serves what is under `/v1/`. One for the process."""
 
-    def __init__(self, loaded: Callable[[], Loaded], endpoints: Endpoints, events: Events, clock: Clock) -> None:
+    def __init__(
+        self, loaded: Callable[[], Loaded], endpoints: Endpoints, mender: Mender, events: Events, clock: Clock
+    ) -> None:
         self._loaded = loaded
         self._endpoints = endpoints
         self._events = events
         self._clock = clock
-        self._attempts = Attempts(endpoints, events, clock)
+        self._attempts = Attempts(endpoints, mender, events, clock)
         self._shunned = Shunned(clock)
         self._planner = Planner()
         self._door = Door()
@@ -134,7 +137,8 @@ class Pipeline:
     async def _relay(self, exchange: Exchange, surface: Surface, attempt: Attempt) -> None:
         exchange.answered_by, exchange.endpoint = attempt.candidate.key, attempt.turn.entry.view.name
         exchange.fault = None
-        exchange.outcome = Outcome.FAILED_OVER if exchange.failures else Outcome.COMPLETE
+        whole = Outcome.REPAIRED if exchange.repairs else Outcome.COMPLETE
+        exchange.outcome = Outcome.FAILED_OVER if exchange.failures else whole
         try:
             await surface.relay(attempt)
         except asyncio.CancelledError:
@@ -170,5 +174,6 @@ class Pipeline:
                 output_tokens=usage.output_tokens if usage else None,
                 violations=exchange.violations,
                 fault=exchange.fault,
+                repairs=exchange.repairs,
             )
         )
