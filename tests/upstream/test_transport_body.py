@@ -5,7 +5,9 @@ import gzip
 import zlib
 from functools import partial
 
+import brotli
 import pytest
+import zstandard
 
 from companion.clock import FakeClock
 from companion.errors import Kind, Party, Phase
@@ -317,6 +319,9 @@ TEXT = bytes(range(256)) * 40
         ("gzip", gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:])),
         ("deflate", zlib.compress(TEXT)),
         ("deflate", raw_deflate(TEXT)),
+        ("br", brotli.compress(TEXT)),
+        ("zstd", zstandard.compress(TEXT)),
+        ("zstd", zstandard.compress(TEXT[:100]) + zstandard.compress(TEXT[100:])),
         ("identity", TEXT),
         ("none", TEXT),
         ("identity, gzip", gzip.compress(TEXT)),
@@ -365,8 +370,13 @@ async def test_what_was_flushed_comes_out_at_once(way):
 @pytest.mark.parametrize(
     ("encoding", "body", "words"),
     [
-        ("br", b"\x0b\x02\x80hello\x03", "'br' is not understood"),
-        ("zstd", b"x", "'zstd' is not understood"),
+        ("compress", b"x", "'compress' is not understood"),
+        ("br", b"this is plain", "does not decompress"),
+        ("br", brotli.compress(TEXT)[:-1], "ends too early"),
+        ("br", brotli.compress(b"\0" * 30_000_000), "expands more than"),
+        ("zstd", b"this is plain", "does not decompress"),
+        ("zstd", zstandard.compress(TEXT)[:-4], "ends too early"),
+        ("zstd", zstandard.compress(b"\0" * 30_000_000), "expands more than"),
         ("gzip, gzip", b"x", "'gzip, gzip' is not understood"),
         ("gzip", b"this is plain", "does not decompress"),
         ("gzip", gzip.compress(TEXT)[:-4], "ends too early"),

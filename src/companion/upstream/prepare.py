@@ -34,7 +34,7 @@ _NEVER_PREFIXES: Final = (b"x-companion-", b"x-forwarded-", b"sec-", b"proxy-")
 _TAIL: Final = re.compile(r"(/v1(/messages)?)?/*$")
 _VERSION: Final = (b"anthropic-version", b"2023-06-01")
 _AS_IT_IS: Final = (b"accept-encoding", b"identity")
-_COMPRESSED: Final = (b"accept-encoding", b"gzip, deflate")
+_COMPRESSED: Final = (b"accept-encoding", b"gzip, deflate, br, zstd")
 
 
 class Question(msgspec.Struct):
