@@ -5,6 +5,19 @@ import pytest
 from tests.cli.process import COMMAND, companion, started, told
 
 
+async def test_a_newcomer_sees_an_answer_a_failover_and_a_recovery(tmp_path):
+    done = await companion("demo", "--once", cwd=tmp_path)
+
+    assert (done.code, done.err) == (0, "")
+    lines = [line.strip() for line in done.out.splitlines()]
+    answers = [line.rpartition("from ")[2].rstrip(")") for line in lines if "reads: Hello" in line]
+    assert answers == ["first", "second", "second", "second", "first"]
+    circuit = [line for line in lines if line.startswith("circuit")]
+    assert "closed -> open" in circuit[0]
+    assert "-> closed" in circuit[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_busy_port_is_said_in_a_sentence(tmp_path):
     async with started(*COMMAND, "demo", cwd=tmp_path) as first:
         await told(first)

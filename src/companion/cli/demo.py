@@ -31,7 +31,7 @@ RECOVERY: Final = 40.0  # seconds; probing begins after health.open
 
 _CONFIG: Final = """\
 server: {{port: {port}}}
-health: {{failures: {questions}, open: 3s}}
+health: {{failures: {questions}, open: 3s, probe: {{interval: 1s}}}}
 endpoints:
   - {{name: first, priority: 1, url: "{first}", auth: {{type: api_key, values: [demo-key-one]}}}}
   - {{name: second, priority: 2, url: "{second}", auth: {{type: api_key, values: [demo-key-two]}}}}
