@@ -11,6 +11,7 @@ its absence says nothing. (A stream that was cut that way has no message_stop, a
 
 import asyncio
 import math
+import ssl
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol, cast
 
@@ -80,6 +81,12 @@ class Connection(MessageReader, asyncio.Protocol):
         self._interim = False
         self._over = False
         self._keep = False
+
+    @property
+    def secured(self) -> ssl.SSLObject | None:
+        """The TLS session with the upstream, if there is one."""
+        session: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return session
 
     async def ask(
         self,

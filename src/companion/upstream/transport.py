@@ -9,7 +9,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -38,6 +38,15 @@ class Outgoing(msgspec.Struct, frozen=True):
     target: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     body: tuple[bytes, ...] = ()
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """What a connection told before anything was asked: its TLS version and certificate (as `ssl` decodes it)."""
+
+    timings: Timings
+    peer: str
+    tls: str | None
+    certificate: dict[str, Any]
 
 
 class Transport:
@@ -93,9 +102,18 @@ class Transport:
         connection = await self._connection(timeouts, until, fresh=True)
         return await connection.ask(wire, bodyless=bodyless, write=write, headers=headers, until=until)
 
-    async def reach(self, timeouts: Timeouts) -> None:
+    async def reach(self, timeouts: Timeouts) -> Reached:
         """Connect (and shake hands), then close: whether there is anybody. Outside the pool. Raises UpstreamError."""
-        (await self._dial(timeouts)).abort()
+        connection = await self._dial(timeouts)
+        session = connection.secured
+        found = Reached(
+            connection.timings,
+            self._peer,
+            None if session is None else session.version(),
+            {} if session is None else session.getpeercert() or {},
+        )
+        connection.abort()
+        return found
 
     def retire(self) -> None:
         """Idle connections close now, busy ones when they are done; new sends still work, once each."""
