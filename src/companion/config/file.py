@@ -18,6 +18,7 @@ from companion.config.secrets import NOT_NEEDED, Credential
 from companion.config.source import Source, sections
 from companion.config.stamps import Stamp, stamp, stamps
 from companion.errors import ConfigError, Problem
+from companion.net.posix import give_to
 
 NAME: Final = "config.yaml"
 VARIABLE: Final = "COMPANION_CONFIG"
@@ -74,7 +75,7 @@ def user_folder(platform: str, environ: Mapping[str, str]) -> Path | None:
 def load(path: Path) -> Loaded:
     """Read and judge everything. Raises ConfigError with all problems, each with its place and line."""
     before = stamp(path)
-    return resolved(parse(text_of(path), path), path, before)
+    return resolved(parse(decoded(bytes_of(path), path.name), path), path, before)
 
 
 def resolved(settings: Settings, path: Path, before: Stamp | None) -> Loaded:
@@ -118,22 +119,31 @@ def write_default(path: Path) -> None:
 
 def write(path: Path, text: str) -> None:
     """Put `text` where `path` leads, completely or not at all, for its owner only (0600). Raises OSError."""
+    replace(path, text.encode())
+
+
+def replace(path: Path, content: bytes) -> Stamp:
+    """Like `write`, and tells the stamp of just this file, be it replaced at once again by somebody else."""
     path = Path(os.path.realpath(path))
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            if path.exists():
+                give_to(file.fileno(), path.stat())
+            found = os.fstat(file.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def text_of(path: Path) -> str:
+def bytes_of(path: Path) -> bytes:
     """The file's content, or a ConfigError that says why there is none to be had."""
     try:
         with path.open("rb") as file:
@@ -145,11 +155,16 @@ def text_of(path: Path) -> str:
         raise ConfigError(
             (Problem(path.name, f"is larger than {MAX_FILE // 1024} KiB, too large for a configuration"),)
         )
+    return data
+
+
+def decoded(data: bytes, name: str) -> str:
+    """The text of a file called `name`, which may begin with a mark of its byte order. Raises ConfigError."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError((Problem(path.name, "is not UTF-8 text; save it as UTF-8", line),)) from None
+        raise ConfigError((Problem(name, "is not UTF-8 text; save it as UTF-8", line),)) from None
 
 
 def _references(endpoint: EndpointSettings, settings: Settings) -> Iterator[str]:

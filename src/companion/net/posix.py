@@ -1,6 +1,7 @@
 """What POSIX has and Windows does not, or has in another way: signals, sessions, uvloop, private files."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -82,15 +83,41 @@ def only_holder(path: Path) -> tuple[int, bool]:
         except OSError:
             return held, False
         return held, True
-    import fcntl  # noqa: PLC0415 - only POSIX has it
+    else:  # noqa: RET505 - after a return, mypy takes what only the other system has for unreachable
+        import fcntl  # noqa: PLC0415 - only POSIX has it
 
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except OSError:
+            alone = False
+        fcntl.flock(held, fcntl.LOCK_SH)
+        return held, alone
+
+
+def hold_alone(path: Path) -> int | None:
+    """Hold a file until the descriptor that this returns is closed; None while somebody else holds it."""
+    held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        alone = True
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415 - only Windows has it
+
+            msvcrt.locking(held, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415 - only POSIX has it
+
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        alone = False
-    fcntl.flock(held, fcntl.LOCK_SH)
-    return held, alone
+        os.close(held)
+        return None
+    return held
+
+
+def give_to(held: int, owner: os.stat_result) -> None:
+    """Let an open file belong to whom another one belongs, as far as we may."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.fchown(held, owner.st_uid, owner.st_gid)
 
 
 # glibc's names for them, and what they are set to.
