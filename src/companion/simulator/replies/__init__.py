@@ -3,6 +3,7 @@
     whole.py     statuses, bodies that are not what was asked for
     broken.py    connections that are reset, closed or silent, and bytes that are no HTTP
     streams.py   streams that come late, come dressed oddly, or are cut; and the good answer
+    picky.py     refusals of what a proxy can repair
     odd.py       complete streams whose events are wrong
     shape.py     how a stream is given a shape
 
@@ -37,6 +38,7 @@ from companion.simulator.replies.odd import (
     unknown_event,
     zero_usage,
 )
+from companion.simulator.replies.picky import refuses
 from companion.simulator.replies.streams import (
     answer,
     bytewise,
@@ -93,6 +95,7 @@ __all__ = [
     "raw",
     "redacted_thinking",
     "redirect",
+    "refuses",
     "reset",
     "server_tool",
     "status",
