@@ -1,0 +1,1 @@
+"""The admin API, asked over real sockets while the whole proxy runs."""
