@@ -5,10 +5,13 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from companion.config.edit import Editor
 from companion.config.file import Loaded, load
 from companion.config.watch import EVERY, Watcher
 from companion.errors import ConfigError
@@ -230,3 +233,69 @@ async def test_the_loop_goes_on_while_a_large_file_is_read(tmp_path):
 
 def test_it_looks_twice_a_second():
     assert EVERY == 0.5
+
+
+@contextlib.asynccontextmanager
+async def editing(path: Path) -> AsyncIterator[tuple[Watcher, Seen]]:
+    seen = Seen()
+    watcher = Watcher(path, seen.changed, seen.refused, since=load(path), every=TICK)
+    task = asyncio.create_task(watcher.run())
+    try:
+        yield watcher, seen
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_an_edit_of_the_program_is_taken_over_once(tmp_path):
+    path = written(tmp_path, "")
+    async with editing(path) as (watcher, seen):
+        loaded = await watcher.edit(lambda: Editor(path).write({"validation": "strict"}, why="x"))
+        assert loaded.settings.validation == "strict"
+        assert seen.told == ["strict"]
+        seen.told.clear()
+        await seen.quiet()
+
+
+async def test_an_edit_that_is_refused_changes_nothing(tmp_path):
+    path = written(tmp_path, "validation: strict\n")
+    async with editing(path) as (watcher, seen):
+        with pytest.raises(ConfigError):
+            await watcher.edit(lambda: Editor(path).write({"validation": "x"}, why="x"))
+        await seen.quiet()
+
+
+async def test_a_change_by_hand_right_after_an_edit_of_the_program_is_noticed(tmp_path):
+    path = written(tmp_path, "")
+
+    def both() -> Loaded:
+        loaded = Editor(path).write({"validation": "strict"}, why="x")
+        replace(path, "validation: observe\n")
+        return loaded
+
+    async with editing(path) as (watcher, seen):
+        assert (await watcher.edit(both)).settings.validation == "strict"
+        told = await seen.next()
+        while len(told) < 2:
+            told += await seen.next()
+        assert told == ["strict", "observe"]
+
+
+async def test_edits_by_hand_and_by_the_program_are_all_seen_under_way(tmp_path):
+    path = written(tmp_path, "gate: {}\n")
+    async with editing(path) as (watcher, seen):
+        for number in range(1, 6):
+            change = partial(Editor(path).change, partial(set_ping, number), why="x")
+            assert (await watcher.edit(change)).settings.gate.ping == number
+            replace(path, path.read_text() + f"# {number}\n")
+        told: list[str | None] = []
+        while len(told) < 6:
+            told += await seen.next()
+        loaded = load(path)
+    assert loaded.settings.gate.ping == 5
+    assert [line for line in path.read_text().splitlines() if line[0] == "#"] == [f"# {each}" for each in range(1, 6)]
+
+
+def set_ping(seconds: int, data: dict[str, Any]) -> None:
+    data["gate"]["ping"] = seconds

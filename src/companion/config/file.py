@@ -32,7 +32,7 @@ class Loaded:
 
     An endpoint has at least one; where its type needs none, that one is empty and without a problem. `proxies` has by
     the endpoint's id the value `env`, `none` or a URL with the secrets in it. `seen` are the files that all this came
-    from, certificates included, as they were just before they were read.
+    from, certificates included, as they were just before they were read. `secrets` are all that must be seen nowhere.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class Loaded:
     credentials: Mapping[str, tuple[Credential, ...]]
     proxies: Mapping[str, Credential] = field(default_factory=dict)
     seen: Mapping[Path, Stamp | None] = field(default_factory=dict, repr=False, compare=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def find(explicit: str | None = None) -> Path:
@@ -86,12 +87,21 @@ def resolved(settings: Settings, path: Path, before: Stamp | None) -> Loaded:
     certificates = tuple(each for each in (tls.certificate, tls.key, tls.client_ca) if each is not None)
     seen = {path: before, **stamps((*secrets.files(references, folder), *certificates))}
     endpoints, credentials, by_proxy = [], {}, {}
+    known: set[str] = set()
     for endpoint in settings.endpoints:
         by_proxy[endpoint.id] = proxy = proxies.resolved(settings.proxy_of(endpoint), folder)
+        known.update(_secrets(endpoint, folder, proxy))
         endpoint, credentials[endpoint.id] = _with_secrets(endpoint, folder, proxy)
         endpoints.append(endpoint)
     settings = settings.model_copy(update={"endpoints": tuple(endpoints)})
-    return Loaded(path, settings, MappingProxyType(credentials), MappingProxyType(by_proxy), MappingProxyType(seen))
+    return Loaded(
+        path,
+        settings,
+        credentials=MappingProxyType(credentials),
+        proxies=MappingProxyType(by_proxy),
+        seen=MappingProxyType(seen),
+        secrets=frozenset(known),
+    )
 
 
 def parse(text: str, path: Path) -> Settings:
@@ -171,6 +181,17 @@ def _references(endpoint: EndpointSettings, settings: Settings) -> Iterator[str]
     yield settings.proxy_of(endpoint)
     yield from endpoint.auth.values
     yield from endpoint.headers.set.values()
+
+
+def _secrets(endpoint: EndpointSettings, folder: Path, proxy: Credential) -> Iterator[str]:
+    """What this endpoint has that must be seen nowhere: keys, headers that hold some, the password of its proxy."""
+    for written in endpoint.auth.values:
+        yield secrets.resolve(written, folder).value or ""
+    for name, written in endpoint.headers.set.items():
+        value = secrets.resolve(written, folder).value or ""
+        if value != written or secrets.names_secret(name):
+            yield value
+    yield from proxies.passwords(proxy.value or "")
 
 
 def _with_secrets(

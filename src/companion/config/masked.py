@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from companion.config.editing.matching import identity
+from companion.config.secrets import names_secret
 from companion.config.source import Place, shown
 from companion.errors import ConfigError, Problem
 
@@ -18,10 +19,6 @@ DOTS: Final = "•••"
 _TAIL: Final = 4
 _LONG: Final = 16
 _REFERENCE: Final = re.compile(r"(?:[A-Za-z]+ )?\$\{[^}]*\}|(?:file|keyring):.*")
-_SECRET: Final = re.compile(
-    r"(.*[_-])?(auth|authorization|(api)?key|cookie|credentials?|values)|.*(token|secret|passw(or)?d)([_-]hash)?",
-    re.IGNORECASE,
-)
 _NONE: Final = frozenset({("server", "tls", "key"), ("endpoints", "auth", "type")})
 _PROXY: Final = re.compile(r"([a-z0-9]+://)([^@/]*)@(.*)", re.IGNORECASE)
 _LOOSE: Final = re.compile(r"(?:sk-|ccc_|Bearer )?[A-Za-z0-9_\-]{20,}")
@@ -75,7 +72,7 @@ def _is_secret(place: Place) -> bool:
     keys = tuple(each for each in place if isinstance(each, str))
     if keys[:2] == ("endpoints", "headers"):
         return keys[2:3] != ("remove",)
-    return keys not in _NONE and any(_SECRET.fullmatch(key) for key in keys)
+    return keys not in _NONE and any(map(names_secret, keys))
 
 
 def _dotted(value: str) -> str:

@@ -6,7 +6,7 @@ A URL with a password is a secret as a whole: no sentence here repeats any of it
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from companion.config import secrets
 from companion.config.hosts import is_host
@@ -76,3 +76,9 @@ def _judged(found: Credential) -> Credential:
         return Credential(found.reference, found.value if found.value in WORDS else url(found.value))
     except ValueError as error:
         return Credential(found.reference, None, str(error))
+
+
+def passwords(value: str) -> tuple[str, ...]:
+    """What must be seen nowhere of a resolved proxy: its password, as the URL writes it and as it is."""
+    password = urlsplit(value).password or "" if "@" in value else ""
+    return (password, unquote(password)) if password else ()

@@ -18,6 +18,10 @@ _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WITHOUT_BRACES: Final = re.compile(r"\$([A-Z_][A-Z0-9_]*)")
 _MAX_FILE: Final = 64 * 1024
+_SECRET: Final = re.compile(
+    r"(.*[_-])?(auth|authorization|(api)?key|cookie|credentials?|values)|.*(token|secret|passw(or)?d)([_-]hash)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,11 @@ class Credential:
 
 
 NOT_NEEDED: Final = Credential("", None)
+
+
+def names_secret(name: str) -> bool:
+    """Whether what a key or a header of this name holds is a secret."""
+    return _SECRET.fullmatch(name) is not None
 
 
 class _Unresolved(Exception):

@@ -47,16 +47,29 @@ class Watcher:
         self._on_refused = on_refused
         self._every = every
         self._refused: tuple[Problem, ...] = ()
+        self._turn = asyncio.Lock()
         self._known: Mapping[Path, Stamp | None] = stamps((path,)) if since is None else since.seen
 
     async def run(self) -> None:
         """Watch until cancelled. All reading is done in threads."""
         while True:
             await asyncio.sleep(self._every)
-            now = await asyncio.to_thread(stamps, self._known)
-            if now != self._known:
-                self._known = await self._at_rest(now)
-                await self._judge()
+            async with self._turn:
+                now = await asyncio.to_thread(stamps, self._known)
+                if now != self._known:
+                    self._known = await self._at_rest(now)
+                    await self._judge()
+
+    async def edit(self, change: Callable[[], Loaded]) -> Loaded:
+        """Let `change` edit the file, in a thread, and take over what it returns, without judging it again.
+
+        A change by hand before that has been judged, or is noticed after. Raises what `change` and `on_change` raise.
+        """
+        async with self._turn:
+            loaded = await asyncio.to_thread(change)
+            self._known, self._refused = loaded.seen, ()
+            self._on_change(loaded)
+            return loaded
 
     async def _at_rest(self, now: Mapping[Path, Stamp | None]) -> Mapping[Path, Stamp | None]:
         waited = 0.0

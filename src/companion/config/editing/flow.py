@@ -18,9 +18,13 @@ class _Piece:
 def arrange(text: str, splices: Splices, node: Node, wanted: list[Entry | str]) -> None:
     """Splice in the entries as they are wanted: those that were there, or the text of a new one."""
     entries, start, stop = node.entries, node.inner, node.end - 1
+    if not entries:
+        comment = text[start:stop] if "#" in text[start:stop] else ""
+        splices.add(start, stop, ", ".join(map(str, wanted)) + comment)
+        return
     stops = [*(entry.start for entry in entries[1:]), stop]
     gaps = [text[entry.end : after] for entry, after in zip(entries, stops, strict=True)]
-    opening = text[start : entries[0].start] if entries else ""
+    opening = text[start : entries[0].start]
     texts = [splices.piece(entry.start, entry.end) for entry in entries]
     if "#" in opening or any("#" in gap for gap in gaps):
         made = _commented(opening, texts, gaps, node, wanted)
@@ -44,7 +48,7 @@ def _plain(opening: str, texts: list[str], gaps: list[str], node: Node, wanted: 
             parts.append(gaps[before] if neighbours and before is not None else usual)
         parts.append(texts[place] if place is not None else str(each))
         before = place
-    return "".join([*parts, gaps[-1] if gaps else ""])
+    return "".join([*parts, gaps[-1]])
 
 
 def _commented(opening: str, texts: list[str], gaps: list[str], node: Node, wanted: list[Entry | str]) -> str:
