@@ -314,6 +314,8 @@ class Connection(MessageReader, asyncio.Protocol):
             self._interim = False
         else:
             self._over = True
+            # llhttp hears `connection: close` in trailers, too, and takes nothing more.
+            self._keep = self._keep and self.parser.should_keep_alive()
 
     # === the end
 
