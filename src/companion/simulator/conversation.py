@@ -7,6 +7,8 @@ done        a turn is done when each of its tool calls stands in the history wit
 said        after a cut the client keeps finished blocks and asks to go on: what the running turn has already brought is
             left out, so that the rest of the text and the missing calls remain. The last turn is said again in full,
             because clients take the last text for the conversation's result
+
+A conversation without a marker whose request must use a tool (`tool_choice`) gets a call of it.
 """
 
 import re
@@ -70,6 +72,8 @@ def answer(request: Mapping[str, Any], default: str) -> tuple[Message | Refusal,
         return Message((Text(dumps(_instance(form)).decode()),)), None
     messages = [message for message in request.get("messages", ()) if isinstance(message, dict)]
     at, marker = _find(messages)
+    if marker is None and (tool := _forced(request)) is not None:
+        return Message((tool,)), None
     state = _State(messages[at:], marker or parse_marker(default) or Marker(SCRIPTS["hi"], "hi", {}))
     if any(text.startswith(COMPACT) for text in _last_user_texts(messages)):
         return Message((Text(state.summary()),)), state.marker
@@ -224,6 +228,17 @@ def _form(request: Mapping[str, Any]) -> Mapping[str, Any] | None:
     form = config.get("format") if isinstance(config, dict) else None
     schema = form.get("schema") if isinstance(form, dict) else None
     return schema if isinstance(schema, dict) else None
+
+
+def _forced(request: Mapping[str, Any]) -> ToolUse | None:
+    """The tool that the request leaves no choice but to call: the named one, or the first."""
+    choice, tools = request.get("tool_choice"), request.get("tools")
+    if not isinstance(choice, dict) or choice.get("type") not in {"any", "tool"} or not isinstance(tools, list):
+        return None
+    offered = [
+        tool for tool in tools if isinstance(tool, dict) and choice.get("name", tool.get("name")) == tool["name"]
+    ]
+    return ToolUse(offered[0]["name"], _instance(offered[0].get("input_schema")) or {}) if offered else None
 
 
 def _instance(schema: Any) -> Any:

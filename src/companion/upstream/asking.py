@@ -25,6 +25,8 @@ from companion.upstream.transport import Outgoing, Response, Transport
 MAX_ANSWER: Final = 16 * 1024 * 1024
 NOT_THERE: Final = frozenset({404, 405, 501})
 
+Secrets = tuple[str, ...]
+
 
 class Way(StrEnum):
     """What is asked."""
@@ -91,24 +93,22 @@ async def ask(subject: Subject, way: Way, model: str | None, *, wall: float, pur
             body = await response.read_all(MAX_ANSWER, idle=None)
         finally:
             response.close()
-        return judged(way, response, body, wall=wall, model=model, credential=subject.credential)
+        return judged(way, response, body, wall=wall, model=model, secrets=secrets_of(subject))
     except UpstreamError as error:
-        return Finding(None, cleaned(error.fault, subject.credential))
+        return Finding(None, cleaned(error.fault, secrets_of(subject)))
 
 
-def judged(
-    way: Way, response: Response, body: bytes, *, wall: float, model: str | None, credential: str | None
-) -> Finding:
+def judged(way: Way, response: Response, body: bytes, *, wall: float, model: str | None, secrets: Secrets) -> Finding:
     """What a whole answer to one of these questions means."""
     status = response.status
     if not 200 <= status < 300:
         fault = classify(status, response.headers, body, wall=wall, model=model, count_tokens=way is Way.COUNT_TOKENS)
         named = status == 404 and wordings.names(fault.message, model)
         there = way is Way.MESSAGE or named or not (status in NOT_THERE or 300 <= status < 400)
-        return Finding(status, cleaned(fault, credential), there)
+        return Finding(status, cleaned(fault, secrets), there)
     if way is Way.MESSAGE:
         fault_of_it = message_fault(status, response.headers, body)
-        return Finding(status, None if fault_of_it is None else cleaned(fault_of_it, credential))
+        return Finding(status, None if fault_of_it is None else cleaned(fault_of_it, secrets))
     said = _json(body)
     field, kind = ("data", list) if way is Way.MODELS else ("input_tokens", int)
     if isinstance(said, dict) and isinstance(said.get(field), kind):
@@ -133,9 +133,15 @@ def message_fault(status: int, headers: Headers, body: bytes) -> Fault | None:
     return None
 
 
-def cleaned(fault: Fault, credential: str | None) -> Fault:
-    """The fault as it may be told: without the answer, and without the credential, should it have been echoed."""
-    return replace(fault, message=redact(fault.message, () if credential is None else (credential,)), answer=None)
+def secrets_of(subject: Subject) -> Secrets:
+    """What must not be told: the credential, and the values of headers that the user sets."""
+    values = (subject.credential, *subject.settings.headers.set.values())
+    return tuple(value for value in values if value)
+
+
+def cleaned(fault: Fault, secrets: Secrets) -> Fault:
+    """The fault as it may be told: without the answer, and without any of these, should they have been echoed."""
+    return replace(fault, message=redact(fault.message, secrets), answer=None)
 
 
 def _json(body: bytes) -> Any:
