@@ -76,6 +76,7 @@ def test_stream_tools_and_structured_output_are_seen():
 
     assert (head.stream, head.tools, head.structured) == (True, True, True)
     assert read(output_config={"effort": "low"}).structured is False
+    assert read(output_config={"cut \ud83d": 1, "format": {}}).structured
     assert read(tools=[{}]).tools
     assert not any((read(tools=[]).tools, read(tools=None).tools, read(tools="odd").tools))
 
@@ -89,6 +90,7 @@ def test_stream_tools_and_structured_output_are_seen():
         ("{broken", None),
         ("[1]", None),
         (7, None),
+        ("cut \ud83d_session_s-3", "s-3"),
     ],
 )
 def test_the_session_is_found_where_clients_put_it(user_id: object, session: str | None):

@@ -16,56 +16,69 @@ from companion.errors import ClientError
 _COMPACTION: Final = b"CRITICAL: Respond with TEXT ONLY"
 
 
-class _Metadata(msgspec.Struct):
-    user_id: Any = None
-
-
 class _Head(msgspec.Struct):
     model: Any = None
     stream: Any = False
     messages: msgspec.Raw = msgspec.Raw(b"")
     tools: msgspec.Raw = msgspec.Raw(b"")
-    metadata: _Metadata | None = None
+    metadata: msgspec.Raw = msgspec.Raw(b"")
     output_config: msgspec.Raw = msgspec.Raw(b"")
 
 
-class RequestHead(msgspec.Struct, frozen=True):
-    """What a Messages (or count_tokens) request says about itself. `session` is what keeps a conversation together."""
+class RequestHead:
+    """What a Messages (or count_tokens) request says about itself. `session` is what keeps a conversation together.
 
-    model: str
-    stream: bool
-    session: str | None
-    tools: bool
-    structured: bool
+    What is seldom asked for is looked into when it is; so it keeps the whole body alive.
+    """
+
+    __slots__ = ("_head", "model", "stream")
+
+    def __init__(self, model: str, stream: bool, head: _Head) -> None:
+        self.model = model
+        self.stream = stream
+        self._head = head
+
+    @property
+    def session(self) -> str | None:
+        return _session(_object(self._head.metadata).get("user_id"))
+
+    @property
+    def tools(self) -> bool:
+        return _SOME.match(self._head.tools) is not None
+
+    @property
+    def structured(self) -> bool:
+        return "format" in _object(self._head.output_config)
 
     @classmethod
     def read(cls, body: bytes) -> "RequestHead":
         """Raises ClientError (400), naming the field, for what no upstream could answer. Anything unknown is fine."""
         try:
-            head = _decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            head = _decode(body)
+        except _REFUSED:
             head = _by_json(body)
         if head.model is None:
             raise ClientError(400, "invalid_request_error", "model: Field required")
         if not isinstance(head.model, str) or not head.model:
             raise ClientError(400, "invalid_request_error", "model: Input should be a non-empty string")
-        if (start := _start(head.messages)[:1]) in {b"", b"n"}:
-            raise ClientError(400, "invalid_request_error", "messages: Field required")
-        if start != b"[":
-            raise ClientError(400, "invalid_request_error", "messages: Input should be a list")
-        if not isinstance(head.stream, bool | None):
+        if _LIST.match(head.messages) is None:
+            missing = _NOTHING.match(head.messages)
+            problem = "Field required" if missing else "Input should be a list"
+            raise ClientError(400, "invalid_request_error", f"messages: {problem}")
+        stream = head.stream
+        if not (stream is True or stream is False or stream is None):
             raise ClientError(400, "invalid_request_error", "stream: Input should be true or false")
-        return cls(
-            model=head.model,
-            stream=bool(head.stream),
-            session=_session(head.metadata.user_id if head.metadata else None),
-            tools=_SOME.match(_start(head.tools)) is not None,
-            structured=_structured(head.output_config),
-        )
+        return cls(head.model, stream is True, head)
 
 
+# These look at the start of a field where it is: it may be large, and is not copied.
+_LIST: Final = re.compile(rb"\[")
 _SOME: Final = re.compile(rb"\[\s*[^\s\]]")
-_decoder: Final = msgspec.json.Decoder(_Head)
+_NOTHING: Final = re.compile(rb"n|\Z")
+_OBJECT: Final = re.compile(rb"\{")
+_decode: Final = msgspec.json.Decoder(_Head).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_REFUSED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def is_compaction(body: bytes) -> bool:
@@ -73,15 +86,18 @@ def is_compaction(body: bytes) -> bool:
     return _COMPACTION in body
 
 
-def _start(raw: msgspec.Raw) -> bytes:
-    """Enough of a field to tell what it is; it may be large, and is not copied."""
-    return bytes(memoryview(raw)[:64])
-
-
-def _structured(output_config: msgspec.Raw) -> bool:
-    if _start(output_config)[:1] != b"{":
-        return False
-    return "format" in msgspec.json.decode(output_config, type=dict[str, msgspec.Raw])
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    """The members of a small object; none of anything else."""
+    if _OBJECT.match(raw) is None:
+        return {}
+    try:
+        return _decode_object(raw)
+    except _REFUSED:
+        pass
+    try:
+        return json.loads(bytes(raw))  # type: ignore[no-any-return]  # it begins as an object
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _session(user_id: Any) -> str | None:
@@ -109,13 +125,12 @@ def _by_json(body: bytes) -> _Head:
         raise ClientError(400, "invalid_request_error", f"The request body is not valid JSON: {error}") from None
     if not isinstance(told, dict):
         raise ClientError(400, "invalid_request_error", "The request body must be a JSON object")
-    metadata = told.get("metadata")
     return _Head(
         model=told.get("model"),
         stream=told.get("stream"),
         messages=_raw(told, "messages"),
         tools=_raw(told, "tools"),
-        metadata=_Metadata(metadata.get("user_id")) if isinstance(metadata, dict) else None,
+        metadata=_raw(told, "metadata"),
         output_config=_raw(told, "output_config"),
     )
 
