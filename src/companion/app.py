@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from companion.admin.live import Live
 from companion.admin.page import Page
 from companion.clock import Clock, SystemClock
 from companion.config.file import Loaded
@@ -10,10 +11,13 @@ from companion.config.watch import Watcher
 from companion.errors import ConfigError
 from companion.events import ConfigChanged, ConfigRefused, Events
 from companion.observe.log import ExchangeLog
+from companion.proxy.asgi import ASGIApp
+from companion.proxy.bridge import Bridge
 from companion.proxy.pipeline import Pipeline
 from companion.proxy.routes import Routes
 from companion.proxy.server import Server
 from companion.proxy.site import Site
+from companion.records.recorder import Recorder
 from companion.upstream.endpoint import Endpoints
 from companion.upstream.learned import Learned
 from companion.upstream.mending import Mender
@@ -34,15 +38,23 @@ class App:
         self._log = ExchangeLog(self.events)
         self.learned = Learned(self.clock, self.events)
         mender = Mender(self.endpoints, self.learned)
-        pipeline = Pipeline(lambda: self.loaded, self.endpoints, mender, self.events, self.clock)
+        records = loaded.settings.records
+        self._store = records.store
+        self.recorder = Recorder(records, loaded.path.parent, self.events, self.clock, lambda: self.loaded.secrets)
+        taping = self.recorder.tape
+        pipeline = Pipeline(lambda: self.loaded, self.endpoints, mender, self.events, taping, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
-        routes = Routes(pipeline, Site(page), self._ready)
+        self.live = Live(self.events, self.clock)
+        self._began = self.clock.wall()
+        self._admin = Bridge(self._made_admin, lambda: self.addresses[0])
+        routes = Routes(pipeline, Site(page, self._admin), self._ready)
         self._server = Server(lambda: self.loaded.settings.server, routes, self.clock)
         self._watcher = Watcher(loaded.path, self._changed, self._refused, since=loaded)
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
         await self._server.start()
+        self.recorder.start()
 
     @property
     def addresses(self) -> list[str]:
@@ -57,20 +69,48 @@ class App:
         finally:
             for task in background:
                 task.cancel()
+            self._admin.end_streams()
             await self._server.drain(self.loaded.settings.server.drain)
             await self.close()
 
     async def close(self) -> None:
         """End everything at once."""
         await self._server.close()
+        await self._admin.aclose()
         await self.endpoints.aclose()
+        await asyncio.to_thread(self.recorder.close)
 
     def _ready(self) -> bool:
         return any(view.ready and view.unusable is None for view in self.endpoints.views())
 
+    async def _made_admin(self) -> ASGIApp:
+        return await asyncio.to_thread(self._admin_app)
+
+    def _admin_app(self) -> ASGIApp:
+        """Takes long: for a thread, and only when somebody asks for it."""
+        from companion.admin.api import build  # noqa: PLC0415 - FastAPI takes half a second and 20 MB
+        from companion.admin.ports import Ports  # noqa: PLC0415 - as above
+        from companion.config.edit import Editor  # noqa: PLC0415 - as above
+
+        ports = Ports(
+            loaded=lambda: self.loaded,
+            apply=self._changed,
+            editor=Editor(self.loaded.path),
+            endpoints=self.endpoints,
+            live=self.live,
+            learned=self.learned,
+            clock=self.clock,
+            addresses=lambda: self.addresses,
+            started=self._began,
+            store=self._store,
+            recorder=lambda: self.recorder.stats,
+        )
+        return build(ports)
+
     def _changed(self, loaded: Loaded) -> None:
         self.endpoints.apply(loaded)
         self.loaded, self.problems = loaded, ()
+        self.recorder.apply(loaded.settings.records)
         self._server.renew_certificate()
         self.events.publish(ConfigChanged(self.clock.monotonic(), str(loaded.path)))
 

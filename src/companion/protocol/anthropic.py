@@ -38,6 +38,19 @@ class EventKind(StrEnum):
     END = "end"  # of the input
 
 
+class CacheCreation(msgspec.Struct, omit_defaults=True, gc=False):
+    """Tokens that were written to the prompt cache, by how long they stay there."""
+
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct, omit_defaults=True, gc=False):
+    """What the output tokens were for."""
+
+    thinking_tokens: int | None = None
+
+
 class Usage(msgspec.Struct, omit_defaults=True, gc=False):
     """Token counts as the upstream tells them; in a stream the last value of each counts."""
 
@@ -45,6 +58,24 @@ class Usage(msgspec.Struct, omit_defaults=True, gc=False):
     output_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
+    output_tokens_details: OutputDetails | None = None
+
+    @property
+    def cache_5m(self) -> int | None:
+        """Tokens written to the cache for 5 minutes, which is how long all stay when nothing else is told."""
+        told = self.cache_creation
+        return self.cache_creation_input_tokens if told is None else told.ephemeral_5m_input_tokens
+
+    @property
+    def cache_1h(self) -> int | None:
+        told = self.cache_creation
+        return None if told is None else told.ephemeral_1h_input_tokens
+
+    @property
+    def reasoning(self) -> int | None:
+        told = self.output_tokens_details
+        return None if told is None else told.thinking_tokens
 
     def merge(self, newer: "Usage | None") -> None:
         for name in USAGE_FIELDS if newer else ():

@@ -27,11 +27,12 @@ from companion.protocol.errors import classify, redact
 from companion.proxy.exchange import Exchange, Failure
 from companion.proxy.failed import Refusal
 from companion.proxy.identify import check_own_key
+from companion.records.tape import Tape, Taping
 from companion.routing.plan import Entry
 from companion.upstream.endpoint import Candidate, Endpoints, Try
 from companion.upstream.mending import Mender, Mending
 from companion.upstream.prepare import prepare
-from companion.upstream.transport import Response
+from companion.upstream.transport import Outgoing, Response
 
 MAX_TRIES: Final = 6
 RECONNECTS: Final = 2
@@ -80,6 +81,9 @@ class Attempt:
     first_byte: float | None = None
     first_content: float | None = None
     ended: bool = False
+    response: Response | None = None
+    tape: Tape | None = None
+    violations: tuple[str, ...] = ()
 
     @property
     def limits(self) -> bool:
@@ -95,11 +99,14 @@ class Attempt:
         self.tried.settle(fault, count=not (hard and key in counted))
         if hard:
             counted.add(key)
+        if self.tape is not None:
+            self.tape.end()
         if self.events.wanted(AttemptEnded):
             self._tell(fault)
 
     def _tell(self, fault: Fault | None) -> None:
-        key = self.candidate.key
+        key, response = self.candidate.key, self.response
+        told = None if response is None else header(response.headers, b"request-id")
         self.events.publish(
             AttemptEnded(
                 exchange=self.exchange.id,
@@ -111,6 +118,10 @@ class Attempt:
                 fault=fault,
                 first_byte=self.first_byte,
                 first_content=self.first_content,
+                timings=None if response is None else response.timings,
+                headers=() if response is None else response.headers,
+                violations=self.violations,
+                request_id=None if told is None else told.decode("latin-1"),
             )
         )
 
@@ -147,10 +158,11 @@ class Surface(Protocol):
 class Attempts:
     """The rings. Everything about a request is in its Exchange."""
 
-    def __init__(self, endpoints: Endpoints, mender: Mender, events: Events, clock: Clock) -> None:
+    def __init__(self, endpoints: Endpoints, mender: Mender, events: Events, taping: Taping, clock: Clock) -> None:
         self._endpoints = endpoints
         self._mender = mender
         self._events = events
+        self._taping = taping
         self._clock = clock
 
     async def find(self, exchange: Exchange, surface: Surface) -> Attempt:
@@ -254,11 +266,6 @@ class Attempts:
             check_own_key(exchange.question.headers)
         tried = candidate.begin(exchange.question.model, slot=surface.slot)
         exchange.attempts += 1
-        if self._events.wanted(AttemptStarted):
-            now, model = self._clock.monotonic(), exchange.question.model
-            self._events.publish(
-                AttemptStarted(exchange.id, exchange.attempts, now, view.name, view.key.credential, model)
-            )
         return Attempt(exchange, exchange.attempts, turn, candidate, tried, self._events, self._clock, mending)
 
     async def _send(self, attempt: Attempt, surface: Surface) -> None:
@@ -266,6 +273,8 @@ class Attempts:
         outgoing, exchange.model_sent = prepare(exchange.question, candidate.settings, candidate.credential)
         if attempt.mending is not None:
             outgoing = attempt.mending.mend(outgoing)
+        if self._events.wanted(AttemptStarted):
+            self._tell_start(attempt, outgoing)
         headers, until = None, inf
         if surface.streams:
             headers = self._headers_limit(attempt)
@@ -275,13 +284,33 @@ class Attempts:
             response = await candidate.transport.send(
                 outgoing, candidate.timeouts, headers=headers, until=until, fresh=attempt.turn.again
             )
-            attempt.first_byte, attempt.status = response.first_byte, response.status
+            attempt.response, attempt.first_byte, attempt.status = response, response.first_byte, response.status
+            attempt.tape = tape = self._taping(exchange.id, attempt.number)
+            if tape is not None:
+                response.tap = tape.add
             await self._open(attempt, surface, response)
         except TimeoutError:
             # Whoever is slow with what it need not have is not to blame for it.
             kind = Kind.WHOLE_TIMEOUT if isinf(surface.patience) else Kind.NOT_THERE
             late = Fault(Party.UPSTREAM, Phase.BODY, kind, "no whole answer in time (timeouts.whole_answer)")
             raise UpstreamError(late) from None
+
+    def _tell_start(self, attempt: Attempt, outgoing: Outgoing) -> None:
+        exchange, candidate = attempt.exchange, attempt.candidate
+        self._events.publish(
+            AttemptStarted(
+                exchange=exchange.id,
+                number=attempt.number,
+                at=self._clock.monotonic(),
+                endpoint=attempt.turn.entry.view.name,
+                credential=candidate.key.credential,
+                model=exchange.model_sent,
+                url=f"{candidate.transport.origin}{outgoing.target.decode('latin-1')}",
+                headers=outgoing.headers,
+                body=outgoing.body,
+                repairs=attempt.mending.names if attempt.mending is not None else (),
+            )
+        )
 
     async def _open(self, attempt: Attempt, surface: Surface, response: Response) -> None:
         try:

@@ -14,6 +14,7 @@ from companion.errors import Fault
 from companion.net.h1 import Headers
 from companion.protocol.anthropic import Usage
 from companion.proxy.port import Port, Request
+from companion.records.tape import Tape
 from companion.routing.facts import Facts
 from companion.routing.plan import Plan
 from companion.upstream.prepare import Question
@@ -69,6 +70,10 @@ class Exchange:
     violations: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
     fault: Fault | None = None
+    first_byte: float | None = None
+    first_content: float | None = None
+    stop_reason: str | None = None
+    tape: Tape | None = None
 
     @property
     def settings(self) -> Settings:

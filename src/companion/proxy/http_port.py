@@ -4,7 +4,7 @@ The head is held back until there is something to send with it, so that a short 
 """
 
 import http
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from companion.net.h1 import LAST_CHUNK, Headers, chunk, encode_head
@@ -41,11 +41,25 @@ class Line(Protocol):
 class HttpPort:
     """The Port for one request. `bodyless`: its answers have no body (HEAD); `old`: it came by HTTP/1.0."""
 
-    __slots__ = ("_bodyless", "_chunked", "_head", "_keep", "_left", "_line", "_old", "finished", "started")
+    __slots__ = (
+        "_bodyless",
+        "_chunked",
+        "_head",
+        "_keep",
+        "_left",
+        "_line",
+        "_old",
+        "fields",
+        "finished",
+        "started",
+        "tap",
+    )
 
     def __init__(self, line: Line, *, bodyless: bool, old: bool) -> None:
         self.started = False
         self.finished = False
+        self.fields: Headers = []
+        self.tap: Callable[[bytes], None] | None = None
         self._line = line
         self._bodyless = bodyless
         self._old = old
@@ -57,7 +71,7 @@ class HttpPort:
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if self.started:
             raise RuntimeError("this answer has been started already")
-        fields = [*headers, (b"date", self._line.date)]
+        self.fields = fields = [*headers, (b"date", self._line.date)]
         self._keep = not (self._old or self._line.last)
         self._frame(status, fields)
         if not self._keep:
@@ -72,6 +86,8 @@ class HttpPort:
             self._left -= len(data)
             if self._left < 0:
                 raise RuntimeError("more body than the content-length of this answer says")
+        if self.tap is not None:
+            self.tap(data)
         head, self._head = self._head, b""
         if len(data) < _LARGE:
             return self._line.send(head + (chunk(data) if self._chunked else data))

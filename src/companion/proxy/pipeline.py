@@ -19,7 +19,7 @@ from collections.abc import Callable
 from companion.clock import Clock
 from companion.config.file import Loaded
 from companion.errors import ClientError, Fault, Kind, Party, Phase
-from companion.events import Events, ExchangeSettled, ExchangeStarted
+from companion.events import Consideration, Events, ExchangePlanned, ExchangeSettled, ExchangeStarted
 from companion.net import ulid
 from companion.protocol.request import RequestHead
 from companion.proxy.attempt import CANCELLED, AllFailed, Attempt, Attempts, PassOn, Surface
@@ -27,6 +27,7 @@ from companion.proxy.exchange import Exchange, Outcome
 from companion.proxy.failed import Refusal, all_failed, refuse
 from companion.proxy.identify import Door
 from companion.proxy.port import Port, Request
+from companion.records.tape import Taping
 from companion.routing.affinity import Shunned
 from companion.routing.facts import Client, Facts, describe
 from companion.routing.plan import Planner
@@ -39,13 +40,20 @@ class Pipeline:
     """Serves what is under `/v1/`. One for the process."""
 
     def __init__(
-        self, loaded: Callable[[], Loaded], endpoints: Endpoints, mender: Mender, events: Events, clock: Clock
+        self,
+        loaded: Callable[[], Loaded],
+        endpoints: Endpoints,
+        mender: Mender,
+        events: Events,
+        taping: Taping,
+        clock: Clock,
     ) -> None:
         self._loaded = loaded
         self._endpoints = endpoints
         self._events = events
         self._clock = clock
-        self._attempts = Attempts(endpoints, mender, events, clock)
+        self._taping = taping
+        self._attempts = Attempts(endpoints, mender, events, taping, clock)
         self._shunned = Shunned(clock)
         self._planner = Planner()
         self._door = Door()
@@ -74,7 +82,7 @@ class Pipeline:
 
     def _receive(self, request: Request, port: Port, path: str) -> Exchange:
         question = Question(request.method, path, request.query, request.headers, request.body)
-        return Exchange(
+        exchange = Exchange(
             id=ulid.new(self._clock),
             request=request,
             port=port,
@@ -83,6 +91,10 @@ class Pipeline:
             question=question,
             facts=Facts(Client.of(request.headers)),
         )
+        exchange.tape = tape = self._taping(exchange.id, None)
+        if tape is not None:
+            port.tap = tape.add
+        return exchange
 
     def _identify(self, exchange: Exchange) -> None:
         request, question = exchange.request, exchange.question
@@ -108,13 +120,26 @@ class Pipeline:
                 model=facts.model,
                 stream=facts.stream,
                 session=facts.session,
+                query=request.query,
+                headers=request.headers,
+                body=request.body,
+                peer=request.peer,
                 client=exchange.client,
+                agent=facts.agent,
+                parent_agent=facts.parent_agent,
+                labels=tuple(exchange.labels),
             )
         )
 
     def _plan(self, exchange: Exchange) -> None:
         views = self._endpoints.views(exchange.facts.model)
-        exchange.plan = self._planner(views, exchange.labels, self._shunned.of(exchange.facts.session))
+        exchange.plan = plan = self._planner(views, exchange.labels, self._shunned.of(exchange.facts.session))
+        if self._events.wanted(ExchangePlanned):
+            considered = tuple(
+                Consideration(entry.view.name, entry.view.key.credential, entry.chosen, entry.reason)
+                for entry in plan.entries
+            )
+            self._events.publish(ExchangePlanned(exchange.id, self._clock.monotonic(), considered))
 
     async def _answer(self, exchange: Exchange, surface: Surface) -> None:
         """The rooms attempt and relay."""
@@ -137,6 +162,7 @@ class Pipeline:
     async def _relay(self, exchange: Exchange, surface: Surface, attempt: Attempt) -> None:
         exchange.answered_by, exchange.endpoint = attempt.candidate.key, attempt.turn.entry.view.name
         exchange.fault = None
+        exchange.first_byte, exchange.first_content = attempt.first_byte, attempt.first_content
         whole = Outcome.REPAIRED if exchange.repairs else Outcome.COMPLETE
         exchange.outcome = Outcome.FAILED_OVER if exchange.failures else whole
         try:
@@ -156,7 +182,9 @@ class Pipeline:
         session = exchange.facts.session
         if exchange.outcome is Outcome.TRUNCATED and session is not None and exchange.answered_by is not None:
             self._shunned.add(session, exchange.answered_by.endpoint)
-        usage = exchange.usage
+        if exchange.tape is not None:
+            exchange.tape.end()
+        usage, answered = exchange.usage, exchange.answered_by
         self._events.publish(
             ExchangeSettled(
                 id=exchange.id,
@@ -174,6 +202,17 @@ class Pipeline:
                 output_tokens=usage.output_tokens if usage else None,
                 violations=exchange.violations,
                 fault=exchange.fault,
+                credential=answered.credential if answered else None,
+                cache_read_tokens=usage.cache_read_input_tokens if usage else None,
+                cache_5m_tokens=usage.cache_5m if usage else None,
+                cache_1h_tokens=usage.cache_1h if usage else None,
+                reasoning_tokens=usage.reasoning if usage else None,
+                stop_reason=exchange.stop_reason,
                 repairs=exchange.repairs,
+                session=exchange.facts.session,
+                client=exchange.client,
+                first_byte=exchange.first_byte,
+                first_content=exchange.first_content,
+                headers=exchange.port.fields,
             )
         )

@@ -49,7 +49,16 @@ class Request:
 
 
 class Port(Protocol):
-    """Where one answer goes. Once the client has left, every call is harmless and does nothing."""
+    """Where one answer goes. Once the client has left, every call is harmless and does nothing.
+
+    `tap` sees every piece of body that is written.
+    """
+
+    tap: Callable[[bytes], None] | None
+
+    @property
+    def fields(self) -> Headers:
+        """The headers of the answer, as far as they are fixed."""
 
     @property
     def started(self) -> bool:

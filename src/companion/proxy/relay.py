@@ -177,6 +177,7 @@ class StreamSurface:
         exchange, stream = self._exchange, self._gate.stream
         exchange.usage = stream.usage
         exchange.violations = tuple(stream.violations)
+        exchange.stop_reason = stream.stop_reason
         if stream.repaired and exchange.outcome is Outcome.COMPLETE:
             exchange.outcome = Outcome.REPAIRED
 

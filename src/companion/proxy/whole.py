@@ -54,6 +54,7 @@ class WholeSurface:
             status, headers = response.status, response.headers
             raise json_fault(Kind.NOT_A_MESSAGE, str(violated), status, headers, body, Phase.BODY) from None
         exchange.usage, exchange.violations = message.usage, tuple(message.violations)
+        exchange.stop_reason = message.stop_reason
         self._repaired = message.repaired
         body = message.body
         if exchange.model_sent != exchange.facts.model and exchange.facts.model is not None:

@@ -62,6 +62,10 @@ class Tape:
         self._give(part)
 
 
+Taping = Callable[[str, int | None], Tape | None]
+"""Gives what takes the answer of one try of an exchange or, with None, what its client gets; None: nothing is kept."""
+
+
 class Stream:
     """The thread's side of a tape: masked parts of equal size, though a secret may lie across their borders."""
 
@@ -70,6 +74,16 @@ class Stream:
         self.parts = 0
         self._held = b""
         self._times: list[tuple[int, float]] = []
+        self.save()
+
+    def save(self) -> None:
+        """Remember how far it is: what follows may not be stored."""
+        self._saved = (self.size, self.parts, self._held, list(self._times))
+
+    def restore(self) -> None:
+        """What was fed since the last `save` was not."""
+        self.size, self.parts, self._held, times = self._saved
+        self._times = list(times)
 
     def feed(self, part: TapePart, started: float, mask: Mask) -> Iterator[tuple[int, bytes, Times]]:
         """Number, bytes and times of each part that is complete now."""

@@ -39,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     `session` is `x-claude-code-session-id`, or what metadata.user_id says; `whole_text_only` marks a compaction, a
     structured answer or a request without tools: an artificially closed half of an answer would be taken for all of it.
+    `agent` is a sub-agent's id, `parent_agent` the one that it works for, if that is a sub-agent, too.
     """
 
     client: Client
@@ -46,6 +47,8 @@ class Facts(msgspec.Struct, frozen=True):
     stream: bool = False
     session: str | None = None
     whole_text_only: bool = False
+    agent: str | None = None
+    parent_agent: str | None = None
 
 
 def describe(headers: Headers, body: bytes, head: RequestHead) -> Facts:
@@ -58,4 +61,11 @@ def describe(headers: Headers, body: bytes, head: RequestHead) -> Facts:
         stream=head.stream,
         session=told.decode("latin-1") if told else head.session,
         whole_text_only=client is Client.OLDER and (not head.tools or head.structured or is_compaction(body)),
+        agent=_told(headers, b"x-claude-code-agent-id") if told else None,
+        parent_agent=_told(headers, b"x-claude-code-parent-agent-id") if told else None,
     )
+
+
+def _told(headers: Headers, name: bytes) -> str | None:
+    value = header(headers, name)
+    return value.decode("latin-1") if value else None

@@ -34,8 +34,8 @@ class Line(Protocol):
 class Response:
     """An answer whose head has arrived. Times are seconds of the clock's `monotonic`; `timings` is its connection's.
 
-    `last_byte` moves with any byte from the upstream, framing included. What waits here when `deadline` has come gets a
-    TimeoutError. Every way out of it either reads the body to
+    `tap` sees every piece of the body that is taken. `last_byte` moves with any byte from the upstream, framing
+    included. What waits here when `deadline` has come gets a TimeoutError. Every way out of it either reads the body to
     its end or calls `close`; cancelling a task that waits here closes it.
     """
 
@@ -61,6 +61,7 @@ class Response:
         "held",
         "last_byte",
         "status",
+        "tap",
         "timings",
     )
 
@@ -72,6 +73,7 @@ class Response:
         self.first_byte = 0.0
         self.last_byte = 0.0
         self.held = False
+        self.tap: Callable[[bytes], None] | None = None
         self._line = line
         self._clock = clock
         self._pieces: deque[bytes] = deque()
@@ -95,6 +97,8 @@ class Response:
         while True:
             piece = self._next()
             if piece or self._finished():
+                if self.tap is not None and piece:
+                    self.tap(piece)
                 return piece
             self._idle = idle
             await self._wait()
@@ -118,7 +122,7 @@ class Response:
 
         Raises what `read` would, and what `receive` raised; either closes the connection.
         """
-        self._receive = receive
+        self._receive = receive if self.tap is None else _tapped(self.tap, receive)
         self._idle = idle
         try:
             self._pump()
@@ -231,6 +235,8 @@ class Response:
         rest = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._buffered = 0
+        if self.tap is not None and rest:
+            self.tap(rest)
         return rest
 
     def _decoded(self) -> bytes:
@@ -311,6 +317,14 @@ class Response:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _tapped(tap: Callable[[bytes], None], receive: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    def both(piece: bytes) -> None:
+        tap(piece)
+        receive(piece)
+
+    return both
 
 
 def _error(kind: Kind, message: str, party: Party = Party.UPSTREAM) -> UpstreamError:
