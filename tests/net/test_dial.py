@@ -14,6 +14,7 @@ import trustme
 
 from companion.errors import Fault, Kind, Party, Phase
 from companion.net.dial import Address, Origin, Resolve, dial, interleave, resolve
+from companion.net.reach import STAGGER, first_of
 from tests.upstream.wire import Wire, fault_of, fin, raw, serving, trusting, until
 
 # Addresses of this machine where nothing answers: a broadcast address cannot be reached by TCP.
@@ -139,6 +140,90 @@ async def test_of_many_failures_the_one_that_tells_most_is_told():
         origin = Origin("http", "many.example", unheard.getsockname()[1])
         failed = await fault(origin, resolving(BROADCAST, "127.0.0.1", BROADCAST))
     assert (failed.kind, "(127.0.0.1)" in failed.message) == (Kind.REFUSED, True)
+
+
+async def test_addresses_that_fail_do_not_keep_the_next_one_waiting():
+    began = asyncio.get_running_loop().time()
+    async with Wire([]) as up:
+        dead = [f"127.0.0.{number}" for number in range(2, 26)]
+        transport = await reach(Origin("http", "many.example", up.port), resolving(*dead, "127.0.0.1"))
+        transport.abort()
+    assert asyncio.get_running_loop().time() - began < len(dead) * STAGGER / 2
+
+
+async def test_the_limit_is_for_all_addresses_together():
+    began = asyncio.get_running_loop().time()
+    with full("127.0.0.2") as first:
+        port = first.getsockname()[1]
+        with full("127.0.0.3", port), full("127.0.0.4", port):
+            silent = resolving("127.0.0.2", "127.0.0.3", "127.0.0.4")
+            failed = await fault(Origin("http", "many.example", port), silent, connect=0.4)
+    assert (failed.kind, "within 0.4 s" in failed.message) == (Kind.CONNECT_TIMEOUT, True)
+    assert asyncio.get_running_loop().time() - began < 3 * 0.4
+
+
+async def test_a_refusal_tells_more_than_silence():
+    with full("127.0.0.2") as silent:
+        origin = Origin("http", "many.example", silent.getsockname()[1])
+        failed = await fault(origin, resolving("127.0.0.2", "127.0.0.3"), connect=0.4)
+    assert (failed.kind, "(127.0.0.3)" in failed.message) == (Kind.REFUSED, True)
+
+
+SILENT = Fault(Party.UPSTREAM, Phase.CONNECT, Kind.CONNECT_TIMEOUT)
+
+
+class Racer:
+    """An attempt that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.gone = False
+        self.sock = socket.socket()
+
+    async def __call__(self) -> socket.socket:
+        self.begun.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.gone = True
+            self.sock.close()
+            raise
+        return self.sock
+
+
+async def test_a_silent_address_goes_on_while_the_next_is_tried_and_may_win():
+    racers = [Racer() for _ in range(4)]
+    racing = asyncio.create_task(first_of(racers, 20, SILENT))
+    await racers[2].begun.wait()
+    racers[0].go.set()
+    assert await racing is racers[0].sock
+    await until(lambda: racers[1].gone and racers[2].gone)
+    assert not racers[3].begun.is_set()
+    for racer in racers:
+        racer.sock.close()
+
+
+async def test_one_that_connects_together_with_the_winner_is_closed():
+    racers = [Racer(), Racer()]
+    racing = asyncio.create_task(first_of(racers, 20, SILENT))
+    await racers[1].begun.wait()
+    for racer in racers:
+        racer.go.set()
+    won = await racing
+    await until(lambda: any(racer.sock.fileno() == -1 for racer in racers))
+    assert won.fileno() != -1
+    won.close()
+
+
+async def test_whoever_leaves_takes_all_attempts_with_it():
+    racers = [Racer(), Racer()]
+    racing = asyncio.create_task(first_of(racers, 20, SILENT))
+    await racers[1].begun.wait()
+    racing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await racing
+    await until(lambda: all(racer.gone for racer in racers))
 
 
 # === connecting

@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Callable
 from socket import socket
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.net.reach import Stop, missed
@@ -37,6 +38,7 @@ async def secured(
     try:
         if transport.is_closing():
             raise ConnectionResetError
+        _mend(transport)
         inner = await asyncio.get_running_loop().start_tls(
             transport,
             protocol,
@@ -52,6 +54,12 @@ async def secured(
         raise
     assert inner is not None
     protocol.connection_made(inner)
+
+
+def _mend(transport: Any) -> None:
+    """Let the TLS below the TLS be closed by force: before 3.12.2, asyncio's own way to do it fails (gh-113214)."""
+    if sys.version_info < (3, 12, 2) and type(transport).__module__ == "asyncio.sslproto":
+        transport._force_close = transport._ssl_protocol._transport._force_close
 
 
 def _not_secured(stop: Stop, error: OSError, limit: float) -> Fault:
