@@ -20,7 +20,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
 from companion import __version__
-from companion.admin import clients, config, endpoints, events, openapi, problems, requests, status
+from companion.admin import clients, config, endpoints, events, openapi, problems, repairs, requests, status, testing
 from companion.admin.archive import Archive
 from companion.admin.editing import Editing
 from companion.admin.ports import Ports
@@ -62,9 +62,11 @@ def application(ports: Ports) -> FastAPI:
     for part in (
         status.router(ports, editing),
         endpoints.router(ports, editing),
+        testing.router(ports, editing),
         config.router(ports, editing),
         clients.router(editing),
         requests.router(Archive(ports)),
+        repairs.router(ports),
         events.router(ports.live),
         _description(app),
     ):

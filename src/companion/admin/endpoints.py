@@ -77,9 +77,9 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
     change = {200: TAGGED, **declared(404, 409, 412, 428)}
 
     @api.get("/endpoints", responses={200: TAGGED, **declared()})
-    def list_endpoints(response: Response) -> EndpointList:
+    async def list_endpoints(response: Response) -> EndpointList:
         """All endpoints, as configured and as they stand."""
-        return _tagged(response, shown.all(editing.read()))
+        return _tagged(response, shown.all(await asyncio.to_thread(editing.read)))
 
     @api.post("/endpoints", status_code=201, responses={201: TAGGED, **declared(409, 412)})
     async def create_endpoint(settings: EndpointData, response: Response, if_match: IfMatchWanted = None) -> Endpoint:
@@ -93,9 +93,9 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
         return _created(response, shown.at(seen, len(seen.endpoints) - 1))
 
     @api.get("/endpoints/{endpoint:path}", responses=one)
-    def get_endpoint(key: Key, response: Response) -> Endpoint:
+    async def get_endpoint(key: Key, response: Response) -> Endpoint:
         """One endpoint."""
-        return _tagged(response, shown.one(editing.read(), key))
+        return _tagged(response, shown.one(await asyncio.to_thread(editing.read), key))
 
     @api.put("/endpoints/{endpoint:path}", responses=change)
     async def replace_endpoint(
@@ -186,37 +186,41 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
 
 
 class Shown:
-    """Endpoints as the API shows them."""
+    """Endpoints as the API shows them; for the event loop, where their states live."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
 
     def all(self, seen: Seen) -> EndpointList:
         """Those of the file, and those that are live and no more in it."""
-        listed = [self.at(seen, index) for index in range(len(seen.endpoints))]
+        states = self._states()
+        listed = [self._at(seen, index, states) for index in range(len(seen.endpoints))]
         ids = {each.id for each in listed}
         problems = [] if seen.document.settings is not None else seen.mistakes
-        live = [self._live(state) for state in self._states().values() if state["id"] not in ids]
+        live = [self._live(state) for id, state in states.items() if id not in ids]
         return EndpointList(etag=etag(seen.endpoints), items=[*listed, *live], problems=problems)
 
     def one(self, seen: Seen, key: str) -> Endpoint:
         """The one with this id or name. Raises ApiError: 404."""
-        for state in self._states().values():
-            if state["id"] == key and key not in {_id(each) for each in seen.endpoints}:
-                return self._live(state)
-        return self.at(seen, found(seen, key))
+        states = self._states()
+        if key in states and key not in map(identity, seen.endpoints):
+            return self._live(states[key])
+        return self._at(seen, found(seen, key), states)
 
     def at(self, seen: Seen, index: int) -> Endpoint:
         """The one at this place in the file."""
+        return self._at(seen, index, self._states())
+
+    def _at(self, seen: Seen, index: int, states: dict[str, Data]) -> Endpoint:
         entry = seen.endpoints[index]
-        id = _id(entry)
+        id = identity(entry)
         return Endpoint(
             id=id,
             name=_name(entry),
             etag=etag(entry),
             settings=seen.masked_endpoints[index],
             effective=self._effective(id),
-            state=self._states().get(id),
+            state=states.get(id),
         )
 
     def _live(self, state: Data) -> Endpoint:
@@ -243,7 +247,7 @@ class Shown:
 
 def found(seen: Seen, key: str) -> int:
     """Where in the file the endpoint with this id or name is. Raises ApiError: 404."""
-    for name in (_id, _name):
+    for name in (identity, _name):
         for index, entry in enumerate(seen.endpoints):
             if name(entry) == key:
                 return index
@@ -252,7 +256,7 @@ def found(seen: Seen, key: str) -> int:
 
 def ordered(entries: list[Data], groups: list[list[str]]) -> list[Data]:
     """The entries in this order, with priorities to fit. Raises ApiError: 422 unless each is named once."""
-    by_id = {_id(entry): entry for entry in entries}
+    by_id = {identity(entry): entry for entry in entries}
     named = [id for group in groups for id in group]
     if sorted(named) != sorted(by_id):
         errors = [Mistake(pointer="/groups", code="not_each_once", detail="Name every endpoint's id exactly once.")]
@@ -282,11 +286,11 @@ async def _change(editing: Editing, why: str, make: Callable[[Seen], Data], plac
 
 def _same_identity(before: Data, after: Data) -> Data:
     """Who has no id of his own has his name as one, and keeps that under a new name. Raises ApiError: 422."""
-    id = _id(before)
+    id = identity(before)
     if after.get("id") not in (None, id):
         said = "The id of an endpoint cannot be changed: its health and what was learnt about it hang on it."
         raise ApiError(422, "id_is_fixed", said, errors=[Mistake(pointer="/id", code="id_is_fixed", detail=said)])
-    return after if _id(after) == id or "name" not in after else after | {"id": id}
+    return after if identity(after) == id or "name" not in after else after | {"id": id}
 
 
 def _merged(before: Any, patch: Any) -> Any:
@@ -307,13 +311,14 @@ def _with(seen: Seen, entries: Iterable[Data]) -> Data:
 
 
 def _free_name(name: str, entries: list[Data]) -> str:
-    taken = {_name(each) for each in entries} | {_id(each) for each in entries}
+    taken = {_name(each) for each in entries} | {identity(each) for each in entries}
     base = f"{name[:90]} copy"
     names = (base, *(f"{base} {number}" for number in range(2, len(taken) + 3)))
     return next(each for each in names if each not in taken)
 
 
-def _id(entry: Data) -> str:
+def identity(entry: Data) -> str:
+    """The id of an entry in the file: its own or, without one, its name."""
     own = entry.get("id")
     return own.strip() if isinstance(own, str) and own.strip() else _name(entry)
 

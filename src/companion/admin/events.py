@@ -62,7 +62,7 @@ async def _told(live: Live, types: tuple[NewsName, ...], seen: str | None, heart
     onlooker = live.attach(types, seen)
     try:
         yield b"retry: 2000\n: so far all is quiet\n\n"
-        while not onlooker.over:
+        while True:
             yield await _piece(live, onlooker, heartbeat)
     finally:
         live.detach(onlooker)

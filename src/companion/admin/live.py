@@ -93,7 +93,6 @@ class Onlooker:
         self._queue: deque[News] = deque()
         self._lost: int | None = 0
         self._wake = asyncio.Event()
-        self.over = False
 
     def tell(self, news: News) -> None:
         """Never waits: when the queue is full, the oldest goes."""
@@ -110,14 +109,9 @@ class Onlooker:
         self._lost = None
         self._wake.set()
 
-    def end(self) -> None:
-        """There will be no more."""
-        self.over = True
-        self._wake.set()
-
     async def next(self, patience: float) -> tuple[int | None, list[News]]:
         """How many were lost (None: nobody knows), and what is new: nothing if all is quiet for `patience` seconds."""
-        if not self._queue and self._lost == 0 and not self.over:
+        if not self._queue and self._lost == 0:
             try:
                 await asyncio.wait_for(self._wake.wait(), patience)
             except TimeoutError:
@@ -161,11 +155,6 @@ class Live:
             self._ends.clear()
             self._kept.clear()
             self._number += 1  # what nobody heard leaves a gap, by which who comes back knows
-
-    def close(self) -> None:
-        """The program ends, and so does every stream of news."""
-        for onlooker in self._onlookers:
-            onlooker.end()
 
     def id_of(self, news: News) -> str:
         """What `attach` takes as `seen`; it holds for one run of the program."""

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from companion.admin import live, settings_schema
 from companion.admin.conditions import NEEDED
 from companion.admin.problems import MEDIA_TYPE, title
-from companion.admin.typed import ELSEWHERE, StreamEvents
+from companion.admin.typed import ELSEWHERE, StreamEvents, TestResult
 from companion.errors import Fault
 from companion.records.recorder import RecorderStats
 from companion.records.views import Detail, Page
@@ -43,7 +43,7 @@ def document(app: FastAPI) -> Schema:
         parts = made["components"]["schemas"]
         parts |= settings_schema.components()
         parts |= _news()
-        parts |= _structs(EndpointState, RecorderStats, Page, Detail, StreamEvents)
+        parts |= _structs(EndpointState, RecorderStats, Page, Detail, StreamEvents, TestResult)
         for method, operation in _operations(made):
             _complete(method, operation)
         app.openapi_schema = _resolved(made)

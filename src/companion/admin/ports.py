@@ -9,14 +9,14 @@ from companion.config.edit import Editor
 from companion.config.file import Loaded
 from companion.records.recorder import RecorderStats
 from companion.upstream.endpoint import Endpoints
+from companion.upstream.learned import Learned
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
     """`apply` takes a configuration over on the event loop, at once; whatever it raises, the one before it stays.
 
-    `started` is when the program began (seconds since the epoch), `in_flight` how many requests are being answered,
-    `store` what is recorded into (records.store at the start).
+    `started` is when the program began (seconds since the epoch), `store` what it records into since then.
     """
 
     loaded: Callable[[], Loaded]
@@ -24,9 +24,9 @@ class Ports:
     editor: Editor
     endpoints: Endpoints
     live: Live
+    learned: Learned
     clock: Clock
     addresses: Callable[[], list[str]]
-    in_flight: Callable[[], int]
     started: float
     store: str | None
     recorder: Callable[[], RecorderStats]

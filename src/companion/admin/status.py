@@ -1,5 +1,6 @@
 """/status and /version: what is running, how it is, and what happened last."""
 
+import asyncio
 import platform
 from dataclasses import asdict
 from typing import Any
@@ -48,7 +49,7 @@ class Status(Version):
     uptime: Seconds
     addresses: list[str] = Field(description="Base URLs, the one to tell users first.")
     config: ConfigStatus
-    in_flight: int = Field(description="Requests that are being answered.")
+    in_flight: int = Field(description="Tries that are under way.")
     counts: Counts
     endpoints: list[StateData]
     recorder: RecorderData | None = Field(description="null: nothing is recorded.")
@@ -65,8 +66,9 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
         return Version(**_version())
 
     @api.get("/status", responses=declared())
-    def get_status() -> Status:
+    async def get_status() -> Status:
         """Everything that one wants to know first."""
+        mistakes = (await asyncio.to_thread(editing.read)).mistakes
         now = ports.clock.wall()
         states = ports.endpoints.states()
         return Status(
@@ -75,8 +77,8 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
             started=ports.started,
             uptime=max(0.0, now - ports.started),
             addresses=ports.addresses(),
-            config=ConfigStatus(path=str(ports.loaded().path), problems=editing.read().mistakes),
-            in_flight=ports.in_flight(),
+            config=ConfigStatus(path=str(ports.loaded().path), problems=mistakes),
+            in_flight=sum(state.in_flight for state in states),
             counts=_counts(states),
             endpoints=[msgspec.to_builtins(state) for state in states],
             recorder=None if ports.store is None else asdict(ports.recorder()),

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from companion.admin.problems import Scalar
 from companion.records.views import StreamEvent
+from companion.upstream.steps import Step
 
 ELSEWHERE: Final = "x-schema"
 
@@ -21,6 +22,19 @@ JSON_TYPES: Final = ["string", "number", "boolean", "object", "array", "null"]
 MAX_DEPTH: Final = 50
 
 Json = dict[str, Any]
+
+
+class TestStep(Step, frozen=True, kw_only=True):
+    """One step of a test, also in an English sentence."""
+
+    sentence: str
+
+
+class TestResult(msgspec.Struct, frozen=True):
+    """All steps of a test; `ok`: none has failed."""
+
+    ok: bool
+    steps: tuple[TestStep, ...]
 
 
 class StreamEvents(msgspec.Struct, frozen=True):
@@ -66,7 +80,6 @@ EndpointPatch = Annotated[Json, AfterValidator(_sayable), _like("EndpointSetting
 """Parts of one (a JSON merge patch, RFC 7396): null takes a key away."""
 
 StateData = Annotated[Json, _like("EndpointState")]
-StepData = Annotated[Json, _like("Step")]
 RecorderData = Annotated[Json, _like("RecorderStats")]
 SwitchData = Annotated[Json, _like("Switched")]
 
