@@ -68,6 +68,21 @@ def check(config: Config = None) -> None:
     report(config)
 
 
+@app.command("test")
+def try_endpoints(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    config: Config = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="What to ask for, as a client would.")] = None,
+) -> None:
+    """Test an endpoint, or all that are enabled, step by step, with every key.
+
+    Sends real messages, which are billed. No proxy needs to run. Exit code 1 if something failed.
+    """
+    from companion.cli.test import run_tests  # noqa: PLC0415 - for this command only
+
+    raise typer.Exit(run_tests(config, name, model))
+
+
 @app.command()
 def env(
     config: Config = None,
