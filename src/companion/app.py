@@ -63,6 +63,7 @@ class App:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain running answers for at most server.drain, and close."""
+        self.endpoints.warm()
         background = [asyncio.create_task(each.run()) for each in (self._watcher, self._probes)]
         try:
             await stop.wait()

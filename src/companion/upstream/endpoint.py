@@ -6,8 +6,9 @@ configuration changes nothing of it. Once it differs, state begins anew, and the
 """
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from typing import Final, TypeVar
@@ -17,7 +18,7 @@ from companion.config.file import Loaded
 from companion.config.models import EndpointSettings, HealthSettings, RepairSettings, Settings, Timeouts
 from companion.config.secrets import Credential
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
-from companion.events import Events
+from companion.events import CircuitChanged, Events
 from companion.net.proxies import Route, Unusable, route
 from companion.net.tls import TlsContext
 from companion.upstream.circuit import Policy
@@ -26,7 +27,7 @@ from companion.upstream.limits import RetryBudget, Slots
 from companion.upstream.prepare import model_for
 from companion.upstream.states import EndpointState, state_of
 from companion.upstream.transport import Origin, Transport
-from companion.upstream.views import CandidateKey, CandidateView
+from companion.upstream.views import CandidateKey, CandidateView, CircuitState
 
 _PASSTHROUGH: Final = "passthrough"
 _V = TypeVar("_V")
@@ -143,6 +144,7 @@ class Endpoints:
         self._stock = _Stock()
         self._policy = Policy.of(HealthSettings())
         self._guards: Guards | None = None
+        self._warming = False
 
     def apply(self, loaded: Loaded) -> None:
         """Take over a configuration: what it leaves as it was keeps its state, and tries in flight end as they may.
@@ -160,6 +162,14 @@ class Endpoints:
             old.transports[key].retire()
         for key in old.healths.keys() - new.healths.keys():
             old.healths[key].live = False
+        if self._warming:
+            self._keep_warm()
+
+    def warm(self) -> None:
+        """From now on keep connections ready (pool.keep_warm) to whoever is in use and not in trouble."""
+        self._events.subscribe(CircuitChanged, lambda _: self._keep_warm())
+        self._warming = True
+        self._keep_warm()
 
     def guard(self, guards: Guards | None) -> None:
         """From now on `guards` says what may try a half-open circuit first; None: a request may."""
@@ -212,6 +222,11 @@ class Endpoints:
         for transport in self._stock.transports.values():
             await transport.aclose()
 
+    def _keep_warm(self) -> None:
+        for transport in self._stock.transports.values():
+            candidates = [each for each in self._stock.candidates.values() if each.transport is transport]
+            transport.keep_warm(candidates[0].timeouts, partial(_any_well, candidates))
+
     def _add(self, new: _Stock, index: int, settings: EndpointSettings, loaded: Loaded) -> None:
         old, id = self._stock, settings.id
         credentials = loaded.credentials[id]
@@ -260,6 +275,11 @@ def _digest(settings: EndpointSettings, credential: Credential) -> str:
     """What a candidate is about, without holding its secret."""
     about = "\0".join((settings.url, settings.auth.type, credential.value or ""))
     return sha256(about.encode()).hexdigest()
+
+
+def _any_well(candidates: Sequence[Candidate]) -> bool:
+    views = (candidate.seen(None) for candidate in candidates)
+    return any(view.unusable is None and view.state is CircuitState.CLOSED for view in views)
 
 
 def _route(settings: EndpointSettings, loaded: Loaded) -> Route:

@@ -2,7 +2,8 @@
 
 The one that was used last is used next, so that the others grow old and go. Whoever finds all in use waits in line, no
 longer than the `connect` limit. A slot is a connection or a dial under way; a slot that is granted is counted before
-its waiter wakes up, so that nobody else can take it, and given back if the waiter has gone.
+its waiter wakes up, so that nobody else can take it, and given back if the waiter has gone. Where it is asked for, some
+idle connections are always there; dialling those never takes a slot from a request.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.events import Timings
 from companion.net.alarm import Alarm
 from companion.upstream.connection import REUSED, Connection
+from companion.upstream.warm import Warm
 
 Dial = Callable[[Timeouts], Awaitable[Connection]]
 
@@ -38,7 +40,10 @@ class Pool:
         self._open: set[Connection] = set()
         self._dialing = 0
         self._waiting: deque[_Turn] = deque()
-        self._alarm = Alarm(clock, self._oldest, self._expire)
+        self._alarm = Alarm(clock, self._expiry, self._expire)
+        self._warm = Warm(self._wants_one, self._dial_one, clock)
+        self._keep = 0
+        self._warm_limits = Timeouts()
         self._retired = False
         self._closed = False
 
@@ -63,10 +68,13 @@ class Pool:
             elif self._idle:
                 connection = self._idle.pop()
                 connection.timings = REUSED
+                if len(self._idle) < self._keep:
+                    self._warm.taken()
                 return connection
             if self.slots < self._settings.max_connections:
                 self._dialing += 1
                 break
+            self._warm.give_way()
             began = self._clock.monotonic() if began is None else began
             turn = await self._turn(timeouts.connect)
             if turn is None:
@@ -78,6 +86,7 @@ class Pool:
                 self._dialing += 1
                 turn.abort()
                 break
+        self._look()
         waited = None if began is None else self._clock.monotonic() - began
         connection = await self._connect(timeouts)
         if waited is not None:
@@ -103,11 +112,22 @@ class Pool:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+            if not connection.used:
+                self._warm.closed()
         self._grant()
+        self._look()
+
+    def keep_warm(self, limits: Timeouts, wanted: Callable[[], bool]) -> None:
+        """Have `pool.keep_warm` idle connections ready from now on, while they are `wanted`."""
+        if self._settings.keep_warm and not self._retired:
+            self._keep, self._warm_limits = self._settings.keep_warm, limits
+            self._warm.start(wanted)
 
     def retire(self) -> None:
         """Idle connections close now, busy ones when they are done."""
         self._retired = True
+        self._keep = 0
+        self._warm.stop()
         self._alarm.cancel()
         for connection in tuple(self._idle):
             connection.abort()
@@ -129,7 +149,7 @@ class Pool:
 
     def _make_room(self) -> None:
         if self._idle and self.slots >= self._settings.max_connections:
-            self._idle[0].abort()
+            self._idle.pop(0).abort()
 
     async def _turn(self, limit: float) -> Connection | None:
         turn: _Turn = asyncio.get_running_loop().create_future()
@@ -187,9 +207,34 @@ class Pool:
 
     # === age
 
-    def _oldest(self) -> float:
-        return self._idle[0].freed_at + self._settings.idle if self._idle else math.inf
+    def _expiry(self) -> float:
+        return self._oldest().freed_at + self._settings.idle if self._idle else math.inf
 
     def _expire(self) -> None:
-        self._idle[0].abort()
-        self._alarm.arm(self._oldest())
+        oldest = self._oldest()
+        self._idle.remove(oldest)
+        oldest.abort()
+        self._alarm.arm(self._expiry())
+
+    def _oldest(self) -> Connection:
+        return min(self._idle, key=lambda connection: connection.freed_at)
+
+    # === ready before anybody asks
+
+    def _look(self) -> None:
+        if len(self._idle) < self._keep:
+            self._warm.look()
+
+    def _wants_one(self) -> bool:
+        return len(self._idle) < self._keep and self.slots < self._settings.max_connections
+
+    async def _dial_one(self) -> None:
+        self._dialing += 1
+        connection = await self._connect(self._warm_limits)
+        self.freed(connection)
+        if connection in self._idle:
+            # What requests have used goes first; and pools that began together do not renew together.
+            self._idle.remove(connection)
+            self._idle.insert(0, connection)
+            connection.freed_at -= self._settings.idle * 0.2 * self._clock.random()
+            self._alarm.arm(self._expiry())

@@ -115,6 +115,10 @@ class Transport:
         connection.abort()
         return found
 
+    def keep_warm(self, timeouts: Timeouts, wanted: Callable[[], bool]) -> None:
+        """Have connections ready from now on (pool.keep_warm), while they are `wanted`."""
+        self._pool.keep_warm(timeouts, wanted)
+
     def retire(self) -> None:
         """Idle connections close now, busy ones when they are done; new sends still work, once each."""
         self._pool.retire()
