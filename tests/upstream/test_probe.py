@@ -400,6 +400,63 @@ async def test_an_upstream_that_lists_its_models_and_answers_nobody_is_asked_eve
     assert opened == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600])
 
 
+async def test_a_models_list_for_everybody_proves_a_dead_key_only_once(bench: Bench) -> None:
+    bench.answer(COUNT, status(401))
+    bench.fail(UNAUTHORIZED, 1)
+    await bench.after(900)
+    await bench.after(30)
+    assert bench.view.state is CLOSED
+    bench.fail(UNAUTHORIZED, 1)
+    for _ in range(3):
+        await bench.after(900)
+        assert bench.view.state is OPEN
+    assert bench.asked[2:] == [f"POST {COUNT}"] * 3
+
+
+async def test_where_only_a_models_list_is_there_it_is_believed_again(bench: Bench) -> None:
+    bench.answer(COUNT, status(404))
+    bench.answer(MODELS, status(500), times=1)
+    bench.fail()
+    await bench.after(10)
+    await bench.after(30)
+    await bench.after(30)
+    bench.fail(times=1)
+    await bench.after(40)
+    assert bench.asked[-1] == f"GET {MODELS}"
+
+
+# === several circuits of one candidate
+
+
+async def test_a_model_waits_for_a_probe_of_the_whole_first(bench: Bench) -> None:
+    fault = Fault(Party.UPSTREAM, Phase.HEADERS, Kind.OVERLOADED, model="k2")
+    bench.fail(fault)
+    bench.fail()
+    for wait in (10, 30, 30, 30):
+        assert not bench.endpoints.views("m")[0].ready or bench.view.state is CLOSED
+        await bench.after(wait)
+    assert bench.asked == [f"GET {MODELS}"] * 2 + [f"POST {COUNT}"] * 2
+    assert bench.endpoints.views("m")[0].state is CLOSED
+
+
+async def test_a_model_waits_for_no_probe_where_none_can_prove_the_whole(bench: Bench) -> None:
+    for path in (MODELS, COUNT):
+        bench.answer(path, status(403))
+    bench.fail(Fault(Party.UPSTREAM, Phase.HEADERS, Kind.OVERLOADED, model="k2"))
+    bench.fail()
+    await bench.after(10)
+    assert bench.endpoints.views("m")[0].ready
+
+
+async def test_connecting_does_not_prove_a_credential_and_nobody_waits_for_it(bench: Bench) -> None:
+    for path in (MODELS, COUNT):
+        bench.answer(path, status(404))
+    bench.fail(REFUSED)
+    bench.fail(UNAUTHORIZED, 1)
+    await bench.after(900)
+    assert bench.view.ready
+
+
 # === the world around
 
 

@@ -92,7 +92,7 @@ class Circuit:
     """One circuit. `policy` may change at any time; `changed(before, after, reason, until)` hears of transitions.
 
     `guard` is asked about a half-open one. `kinds` are the faults that opened it. `given_up` says that a probe was no
-    proof this time, one way or the other.
+    proof this time, one way or the other; `contradicted`, that the last live try failed where probes had succeeded.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Circuit:
         self.policy = policy
         self.kinds: frozenset[Kind] = frozenset()
         self.given_up = False
+        self.contradicted = False
         self._guard = guard
         self._clock = clock
         self._changed = changed
@@ -173,6 +174,7 @@ class Circuit:
         self._streak.clear()
         self._asked_until = -inf
         self._trusted = self._trusted or not cheap
+        self.contradicted = self.contradicted and cheap
         if closed:
             self._window.append((self._clock.monotonic(), None))
             return
@@ -195,6 +197,7 @@ class Circuit:
             if self._state is CircuitState.HALF_OPEN:
                 self._reopen(now, kind, ReasonCode.FAILED_IN_HALF_OPEN)
             elif not self._trusted:
+                self.contradicted = True
                 self._reopen(now, kind, ReasonCode.FAILED_AFTER_PROBE)
             else:
                 self._count(now, kind)
@@ -202,7 +205,7 @@ class Circuit:
     def reset(self) -> None:
         """Closed, as if nothing had ever happened; what is under way has no say any more."""
         self._since, self._recovered, self._asked_until = self._clock.monotonic(), -inf, -inf
-        self._level, self._trusted = 0, True
+        self._level, self._trusted, self.contradicted = 0, True, False
         self._forget()
         if not self.closed:
             self._move(CircuitState.CLOSED, RESET, None)

@@ -6,7 +6,7 @@ knows one kind from another.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, NamedTuple
@@ -166,7 +166,7 @@ class Health:
 
         It speaks only about circuits that are not closed: what works for requests need not work for probes.
         """
-        tested = [circuit for circuit in self._circuits(model) if not circuit.closed]
+        tested = self._tested(model)
         if fault is None:
             for circuit in tested:
                 circuit.succeeded(began, cheap=cheap)
@@ -187,10 +187,12 @@ class Health:
         """What probes might close; models only where nothing is wrong with the whole."""
         if not self.uneasy:
             return []
-        whole = self._suspect(None)
-        if whole is not None or not (self._whole.circuit.closed and self._credential.closed):
-            return [] if whole is None else [whole]
-        return [found for name in self._models if (found := self._suspect(name)) is not None]
+        models = [None] if self._tested(None) else list(self._models)
+        return [found for name in models if (found := self._suspect(name)) is not None]
+
+    def contradicted(self, model: str | None) -> bool:
+        """Whether requests have failed at once where probes had succeeded."""
+        return any(circuit.contradicted for circuit in self._circuits(model))
 
     def give_up(self, model: str | None) -> None:
         """No probe can prove that these circuits may close: until they have opened again, a request has to."""
@@ -218,13 +220,16 @@ class Health:
     # === inside
 
     def _suspect(self, model: str | None) -> Suspect | None:
-        tested = [circuit for circuit in self._circuits(model) if not circuit.closed]
+        tested = self._tested(model)
         if not tested or any(circuit.given_up for circuit in tested):
             return None
         clocks = (scope.clock.until for scope in self._scopes(model))
         due = max(*(circuit.deadline for circuit in tested), *(until for until in clocks if until is not None), -inf)
-        kinds = frozenset[Kind]().union(*(circuit.kinds for circuit in tested))
-        return Suspect(model, due, any(circuit.held for circuit in tested), kinds)
+        return Suspect(model, due, any(circuit.held for circuit in tested), _kinds(tested))
+
+    def _tested(self, model: str | None) -> list[Circuit]:
+        """What a probe for this would be about."""
+        return [circuit for circuit in self._circuits(model) if not circuit.closed]
 
     def _note(self, fault: Fault, model: str | None) -> None:
         self.tally.failures += 1
@@ -267,10 +272,15 @@ class Health:
         return _Scope(circuit, RateClock(self._clock))
 
     def _guard_for(self, model: str | None) -> Callable[[Circuit], Guard]:
-        def guard(circuit: Circuit) -> Guard:
+        def guard(_: Circuit) -> Guard:
             if self.guards is None:
                 return Guard.REQUEST
-            return Guard.NO_PROBE if circuit.given_up else self.guards(self.key, model, circuit.kinds)
+            # As in `suspects`: a model waits for the whole, or else for nothing that will ever come.
+            about = None if self._tested(None) else model
+            tested = self._tested(about)
+            if any(circuit.given_up for circuit in tested):
+                return Guard.NO_PROBE
+            return self.guards(self.key, about, _kinds(tested))
 
         return guard
 
@@ -284,3 +294,8 @@ class Health:
                 )
 
         return tell
+
+
+def _kinds(circuits: Iterable[Circuit]) -> frozenset[Kind]:
+    """The faults that opened them."""
+    return frozenset[Kind]().union(*(circuit.kinds for circuit in circuits))

@@ -160,6 +160,9 @@ class Probes:
         memory = self._memory(candidate.settings)
         if memory.works is None and memory.misses >= HOPELESS:
             return
+        if candidate.health.contradicted(model) and Way.COUNT_TOKENS in set(ways) - memory.gone:
+            # Some lists of models are there for everybody, whatever the key.
+            ways = (Way.COUNT_TOKENS,)
         for way in sorted(ways, key=lambda way: way is not memory.works):
             # A list of models says nothing about one of them.
             if way is Way.MODELS if model is not None else self._model(candidate, model) is None and way != Way.MODELS:
