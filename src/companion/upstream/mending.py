@@ -7,7 +7,7 @@ repair did not help, and always where the credential is the client's own, whose 
 
 from typing import Final
 
-from companion.errors import Fault
+from companion.errors import FAULTS, Fault, Kind, OnCircuit
 from companion.net.h1 import Headers
 from companion.protocol.repairs.record import Made
 from companion.protocol.repairs.table import REPAIRS, Repaired, always, apply, find, regretted, without_betas
@@ -51,7 +51,7 @@ class Mending:
     def again(self, fault: Fault, question: Question) -> bool:
         """Whether the request is worth sending once more after this; `mend` then gives another one."""
         answer = fault.answer
-        if answer is None or len(self._said) + len(self._regretted) >= MAX_RESENDS:
+        if answer is None or not _about_the_request(fault) or len(self._said) + len(self._regretted) >= MAX_RESENDS:
             return False
         if unwanted := [made for made in regretted(self.made, answer.body) if made in self._before]:
             self._regretted |= {made.name: made for made in unwanted}
@@ -122,6 +122,11 @@ class Mender:
             return self._endpoints.candidate(key)
         except KeyError:
             return None
+
+
+def _about_the_request(fault: Fault) -> bool:
+    """Not of a key or an account, whatever else is said; and not an answer that only has nothing in it."""
+    return FAULTS[fault.kind].circuit is not OnCircuit.CREDENTIAL and fault.kind is not Kind.EMPTY_ANSWER
 
 
 def _headers(outgoing: Outgoing, repaired: Repaired) -> tuple[tuple[bytes, bytes], ...]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from companion.protocol.repairs.record import Repair, Wording, field_refused, wording
 from companion.protocol.repairs.tree import Edits, Node
+from companion.protocol.repairs.turns import turns
 
 
 def _without_context_management(root: Node, edits: Edits, _: str) -> None:
@@ -25,7 +26,8 @@ def without_clear_thinking(root: Node, edits: Edits) -> None:
 
 def _without_effort(root: Node, edits: Edits, _: str) -> None:
     messages = root.get("messages")
-    for holder in (root, *(messages.items if messages is not None else ())):
+    configured = (messages.items[turn.number] for turn in turns(messages) if turn.configured) if messages else ()
+    for holder in (root, *configured):
         config = holder.get("output_config")
         if config is None or config.get("effort") is None:
             continue

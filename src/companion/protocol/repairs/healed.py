@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from companion.protocol.repairs.tree import Node
+from companion.protocol.repairs.words import MAX
 
 _ONLY_400: Final = frozenset({400})
 _SIZE: Final = frozenset({400, 413, 422})
@@ -39,9 +40,9 @@ def heals(status: int, said: str, raw: bytes, root: Node) -> bool:
 def _message(raw: bytes) -> str:
     """What the client's library makes of a body: its JSON again, without spaces and needless escapes."""
     try:
-        return json.dumps(json.loads(raw), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(json.loads(raw), ensure_ascii=False, separators=(",", ":"))[:MAX]
     except (ValueError, RecursionError):
-        return raw.decode("utf-8", "replace")
+        return raw[:MAX].decode("utf-8", "replace")
 
 
 def _one(*patterns: str) -> re.Pattern[str]:
@@ -49,7 +50,7 @@ def _one(*patterns: str) -> re.Pattern[str]:
 
 
 def _all(*patterns: str) -> re.Pattern[str]:
-    return re.compile("".join(rf"(?=.*?{pattern})" for pattern in patterns), re.IGNORECASE | re.DOTALL)
+    return re.compile(r"\A" + "".join(rf"(?=.*?{pattern})" for pattern in patterns), re.IGNORECASE | re.DOTALL)
 
 
 def _per_turn(_: re.Match[str], root: Node) -> bool:
@@ -94,7 +95,7 @@ HEALED: Final = (
     ),
     Healed(_one(r"signature`? in `?thinking`? block|invalid data in `?redacted_thinking`? block")),
     Healed(_all(r"thinking\.signature", "field required")),
-    Healed(_all(r"thinking`? block|redacted_thinking", r"cannot be modified|invalid signature")),
+    Healed(_all(r"(?:thinking`? block|redacted_thinking)", r"(?:cannot be modified|invalid signature)")),
     # images and documents
     Healed(
         _one(
@@ -110,8 +111,8 @@ HEALED: Final = (
     Healed(
         # A max_tokens that is itself too large is no reason to compact.
         re.compile(
-            r"^(?!.*max_(?:completion_)?tokens\S* is too large).*(?:prompt is too long|input is too long|context window"
-            r"|maximum context (?:length|limit)|context_length_exceeded|contextwindowexceedederror"
+            r"\A(?!.*max_(?:completion_)?tokens\S* is too large).*(?:prompt is too long|input is too long"
+            r"|context window|maximum context (?:length|limit)|context_length_exceeded|contextwindowexceedederror"
             r"|longer than the (?:maximum model|model's context) length|exceeds the available context size"
             r"|exceeds the maximum number of tokens allowed|exceeded model token limit|input token length too long"
             r"|input tokens exceed the configured limit|maximum prompt length|prompt exceeds max length"

@@ -5,6 +5,7 @@ from typing import Final
 
 from companion.protocol.repairs.record import Repair, Wording, wording
 from companion.protocol.repairs.tree import Edits, Node, text
+from companion.protocol.repairs.turns import Block, content_of, turns
 
 INSTEAD_OF_IMAGE: Final = "[An image was here. This model cannot see images.]"
 
@@ -15,10 +16,9 @@ INSTEAD_OF_IMAGE: Final = "[An image was here. This model cannot see images.]"
 def _to_top(root: Node, edits: Edits, _: str) -> None:
     """Messages of the role system become blocks at the end of the system prompt, in order."""
     messages = root.get("messages")
-    if messages is None:
-        return
-    moved = [number for number, message in enumerate(messages.items) if text(message.get("role")) == "system"]
-    if not moved or len(moved) == len(messages.items):
+    told = turns(messages)
+    moved = [turn.number for turn in told if turn.role == "system"]
+    if messages is None or not moved or len(moved) == len(told):
         return
     for number in moved:
         edits.drop(messages, number)
@@ -52,10 +52,13 @@ def _append(root: Node, edits: Edits, blocks: bytes) -> None:
 
 def _without_images(root: Node, edits: Edits, _: str) -> None:
     messages = root.get("messages")
-    for message in messages.items if messages is not None else ():
-        content = message.get("content")
-        if content is not None and b"image" in content.raw:
-            _replace_images(content, edits)
+    for turn in turns(messages):
+        if messages is not None and any(_shows(block) for block in turn.blocks):
+            _replace_images(content_of(messages, turn), edits)
+
+
+def _shows(block: Block) -> bool:
+    return block.type == "image" or (block.type == "tool_result" and block.images)
 
 
 def _replace_images(content: Node, edits: Edits) -> None:

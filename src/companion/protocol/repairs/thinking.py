@@ -1,11 +1,11 @@
 """Thinking in a form that the upstream knows, and what is left of it in the conversation so far."""
 
-from collections.abc import Iterator
 from typing import Final
 
 from companion.protocol.repairs.limits import budget_within, thinking_off
 from companion.protocol.repairs.record import Repair, Wording, field_refused, wording
 from companion.protocol.repairs.tree import Edits, Node, text, whole
+from companion.protocol.repairs.turns import Turn, content_of, turns
 
 # Anthropic refuses text without a letter, and a turn without content.
 _OMITTED: Final = b'{"type":"text","text":"[thinking omitted]"}'
@@ -34,75 +34,70 @@ def _enabled(root: Node, edits: Edits, form: str) -> None:
 def _unthinking(root: Node) -> bool:
     """Whether the last turn calls tools and does not begin with thinking: not allowed where that has a budget."""
     last = _last(root)
-    return last is not None and last.items[0].type not in _KINDS and _calls_tools(last)
+    return last is not None and last.calls_tools and last.blocks[0].type not in _KINDS
 
 
 # === the history
 
 
-def _assistants(root: Node) -> Iterator[tuple[int, Node]]:
-    """Number of the message and content of every turn of the assistant that is a list of blocks."""
-    messages = root.get("messages")
-    for number, message in enumerate(messages.items if messages is not None else ()):
-        content = message.get("content") if text(message.get("role")) == "assistant" else None
-        if content is not None and content.items:
-            yield number, content
+def _assistants(root: Node) -> list[Turn]:
+    """Every turn of the assistant that has blocks."""
+    return [turn for turn in turns(root.get("messages")) if turn.role == "assistant" and turn.blocks]
 
 
-def _last(root: Node) -> Node | None:
-    return next((content for _, content in reversed(list(_assistants(root)))), None)
-
-
-def _calls_tools(content: Node) -> bool:
-    return any(block.type == "tool_use" for block in content.items)
+def _last(root: Node) -> Turn | None:
+    return next(reversed(_assistants(root)), None)
 
 
 def _question(root: Node) -> int:
     """The number of the last message of the user that brings no results of tools: what follows is still going on."""
-    messages = root.get("messages")
-    items = messages.items if messages is not None else []
-    for number in range(len(items) - 1, -1, -1):
-        content = items[number].get("content")
-        asks = content is not None and not any(block.type == "tool_result" for block in content.items)
-        if asks and text(items[number].get("role")) == "user":
-            return number
+    for turn in reversed(turns(root.get("messages"))):
+        if turn.role == "user" and not any(block.type == "tool_result" for block in turn.blocks):
+            return turn.number
     return -1
 
 
 def _history(root: Node, edits: Edits, which: str) -> None:
     """What an upstream can read of earlier turns; where thinking with a budget cannot go on without them, it ends."""
+    messages = root.get("messages")
+    if messages is None:
+        return
     if which == "placeholder":
-        _with_placeholders(root, edits)
+        _with_placeholders(root, messages, edits)
     elif which != "prefix":
-        _without_blocks(root, edits, _question(root) if which == "past" else None)
+        _without_blocks(root, messages, edits, _question(root) if which == "past" else None)
     if which in {"prefix", "foreign"} and text(root.at("thinking", "type")) == "enabled":
         last = _last(root)
-        if _unthinking(root) or (edits.any and last is not None and _calls_tools(last)):
+        if _unthinking(root) or (edits.any and last is not None and last.calls_tools):
             thinking_off(root, edits)
 
 
-def _without_blocks(root: Node, edits: Edits, end: int | None) -> None:
+def _without_blocks(root: Node, messages: Node, edits: Edits, end: int | None) -> None:
     """No blocks of thinking, or none before the message `end`."""
-    for number, content in _assistants(root):
-        if end is not None and number > end:
+    for turn in _assistants(root):
+        if end is not None and turn.number > end:
             break
-        kinds = [block.type in _KINDS for block in content.items]
-        for place, thinks in enumerate(kinds):
-            if thinks:
-                edits.drop(content, place)
-        if all(kinds):
+        places = [place for place, block in enumerate(turn.blocks) if block.type in _KINDS]
+        if not places:
+            continue
+        content = content_of(messages, turn)
+        for place in places:
+            edits.drop(content, place)
+        if len(places) == len(turn.blocks):
             edits.refill(content, _OMITTED)
 
 
-def _with_placeholders(root: Node, edits: Edits) -> None:
-    for _, content in _assistants(root):
-        if not _calls_tools(content):
+def _with_placeholders(root: Node, messages: Node, edits: Edits) -> None:
+    for turn in _assistants(root):
+        kinds = [block.type for block in turn.blocks]
+        if not turn.calls_tools or "thinking" in kinds:
             continue
-        for block in content.items:
-            if block.type == "redacted_thinking":
-                edits.replace(block, _PLACEHOLDER)
-        if not any(block.type in _KINDS for block in content.items):
+        content = content_of(messages, turn)
+        if "redacted_thinking" not in kinds:
             edits.prepend(content, _PLACEHOLDER)
+        for place, kind in enumerate(kinds):
+            if kind == "redacted_thinking":
+                edits.replace(content.items[place], _PLACEHOLDER)
 
 
 ADAPTIVE_THINKING: Final = Repair(
@@ -122,7 +117,7 @@ ADAPTIVE_THINKING: Final = Repair(
         ),
         Wording(
             wording(
-                field_refused(r"thinking(?!\.)"),
+                field_refused(r"thinking(?![._ ]?budget|\.)"),
                 r"(?:not|n't) support (?:\w+ )?(?:thinking|reasoning)\b(?! ?block)",
                 r"不支持(?:深度)?思考",
             ),
@@ -148,7 +143,8 @@ THINKING_SIGNATURE: Final = Repair(
         Wording(
             wording(
                 r"(?:tag|variant|type|block)\b[^\n\w]{0,6}(?:redacted_)?thinking\b",
-                r"(?:redacted_)?thinking['\"`]?(?: content)? blocks? (?:is|are) not",
+                r"(?:redacted_)?thinking['\"`]?(?: content)? blocks? (?:is|are) not (?:support|allow|permit)",
+                r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected)[^\n]{0,30}\bthinking\W{0,2}(?:content )?block",
                 r"(?:not|n't) support (?:redacted_)?thinking (?:content )?blocks?",
             ),
             "every",
@@ -159,7 +155,7 @@ THINKING_SIGNATURE: Final = Repair(
         ),
         Wording(
             wording(
-                r"(?:thought|thinking)[_ .]?signature",
+                r"(?:thought|thinking)[_ .]?signature|invalid[^\n]{0,30}\bthinking\W{0,2}(?:content )?block",
                 r"\bsignature\b[^\n]{0,60}(?:required|invalid|not valid|mismatch|verif|corrupt|missing|should be)",
                 r"(?:invalid|corrupted?|missing|unknown)[^\n]{0,40}\bsignature\b",
                 r"(?:thinking|redacted_thinking)[^\n]{0,60}(?:cannot be modified|could not be (?:verified|decrypted))",

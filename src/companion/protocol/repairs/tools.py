@@ -1,6 +1,8 @@
 """Schemas of tools that are right but too short for some: no properties, no type."""
 
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from companion.protocol.repairs.record import Repair, Wording, wording
 from companion.protocol.repairs.tree import Edits, Node
@@ -8,9 +10,34 @@ from companion.protocol.repairs.tree import Edits, Node
 _CUSTOM: Final = frozenset({None, "custom"})
 
 
+class _Schema(msgspec.Struct):
+    type: Any = None
+    properties: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Tool(msgspec.Struct):
+    type: str | None = None
+    input_schema: _Schema | None = None
+
+
+_read: Final = msgspec.json.Decoder(list[_Tool]).decode
+
+
+def _complete(tools: Node) -> bool:
+    """Whether a fast look is enough to see that there is nothing to do."""
+    try:
+        told = _read(tools.raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    schemas = [tool.input_schema for tool in told if tool.type in _CUSTOM]
+    return all(schema and schema.type is not None and bytes(schema.properties)[:1] == b"{" for schema in schemas)
+
+
 def _completed(root: Node, edits: Edits, _: str) -> None:
     tools = root.get("tools")
-    for tool in tools.items if tools is not None else ():
+    if tools is None or _complete(tools):
+        return
+    for tool in tools.items:
         if not tool.is_object or not tool.members or tool.type not in _CUSTOM:
             continue
         schema = tool.get("input_schema")

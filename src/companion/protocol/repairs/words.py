@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-MAX: Final = 8000
+MAX: Final = 3000
 _DEPTH: Final = 6
 _PATHS: Final = ("loc", "path")
 _TEXTS: Final = ("msg", "message")
