@@ -46,8 +46,8 @@ class Warm:
     def look(self) -> None:
         """One may be missing. Cheap: a look is taken soon, once for all who say so until then."""
         if self._timer is None and self._dialling is None:
-            pause = min(LONGEST, PAUSE * 2.0**self._misses) * (0.75 + self._clock.random() / 2)
-            self._timer = asyncio.get_running_loop().call_later(pause, self._look)
+            delay = pause(self._misses, self._clock.random())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._look)
 
     def taken(self) -> None:
         """A request uses one of them."""
@@ -78,3 +78,8 @@ class Warm:
         finally:
             self._dialling = None
         self.look()
+
+
+def pause(misses: int, dice: float) -> float:
+    """Seconds to wait after so many misses in a row, a quarter more or less; `dice` is from [0, 1)."""
+    return min(LONGEST, PAUSE * 2.0**misses) * (0.75 + dice / 2)
