@@ -1,4 +1,4 @@
-"""Whatever tries come and go, in whatever order: what must never happen to a circuit, its permit and the slots."""
+"""Whatever tries, probes and resets come, in whatever order: what must never happen to a circuit, permit and slots."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,6 +36,9 @@ class CircuitMachine(RuleBasedStateMachine):
         self.slots = Slots(SLOTS)
         self.health = Health(KEY, POLICY, self.clock, events)
         self.running: dict[Try, float] = {}
+        self.probe: object | None = None
+        self.probe_began = 0.0
+        self.proved_live = True
         self.in_a_row = 0
         self.since = 0.0
 
@@ -43,6 +46,8 @@ class CircuitMachine(RuleBasedStateMachine):
         self.changes.append(change)
         if change.after != HALF_OPEN:
             self.since = self.clock.now
+        if change.after == OPEN:
+            self.proved_live = False
         self.in_a_row = 0
 
     @property
@@ -70,9 +75,10 @@ class CircuitMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def it_succeeds(self, pick: int) -> None:
         tried, began = self.pop(pick)
-        tried.settle(None)
         if began >= self.since:
             self.in_a_row = 0
+            self.proved_live = True
+        tried.settle(None)
 
     @precondition(lambda self: self.running)
     @rule(pick=picks, kind=st.sampled_from([Kind.RESET, Kind.OVERLOADED]), retry_after=waits)
@@ -80,9 +86,43 @@ class CircuitMachine(RuleBasedStateMachine):
         tried, began = self.pop(pick)
         before = len(self.changes)
         counts = began >= self.since
+        trusted, closed = self.proved_live, self.view.state is CLOSED
         tried.settle(Fault(Party.UPSTREAM, Phase.HEADERS, kind, retry_after=retry_after))
         if counts and len(self.changes) == before:
             self.in_a_row += 1
+        if counts and closed and not trusted:
+            assert self.changes[-1].after == OPEN
+        if counts and not closed:
+            self.proved_live = False
+
+    @precondition(lambda self: self.probe is None and self.due)
+    @rule()
+    def a_probe_begins(self) -> None:
+        self.probe, self.probe_began = object(), self.clock.now
+        self.health.begin(self.probe, None)
+        assert self.health._whole.circuit._holder is self.probe
+
+    @precondition(lambda self: self.probe is not None)
+    @rule(well=st.booleans())
+    def it_ends(self, well: bool) -> None:
+        probe, self.probe = self.probe, None
+        assert probe is not None
+        self.health.release(probe, None)
+        closed = self.view.state is CLOSED
+        before = len(self.changes)
+        fault = None if well else Fault(Party.UPSTREAM, Phase.HEADERS, Kind.RESET)
+        self.health.probed(self.probe_began, fault, None, cheap=True)
+        assert not closed or len(self.changes) == before
+        if well and not closed and self.probe_began >= self.since:
+            self.in_a_row = 0
+
+    @rule()
+    def it_is_reset(self) -> None:
+        self.health.reset()
+        self.in_a_row = 0
+        self.proved_live = True
+        self.since = self.clock.now
+        assert self.view is CALM
 
     @precondition(lambda self: self.running)
     @rule(pick=picks, kind=st.sampled_from([Kind.CANCELLED, Kind.BAD_REQUEST, Kind.INTERNAL]), count=st.booleans())
@@ -100,7 +140,12 @@ class CircuitMachine(RuleBasedStateMachine):
         for _ in range(2):
             Try(self.health, self.clock.now, None, None).settle(None)
         self.in_a_row = 0
+        self.proved_live = True
         assert self.view.state is CLOSED
+
+    @property
+    def due(self) -> bool:
+        return any(each.due <= self.clock.now and not each.busy for each in self.health.suspects())
 
     def pop(self, pick: int) -> tuple[Try, float]:
         tried = list(self.running)[pick % len(self.running)]
@@ -123,7 +168,7 @@ class CircuitMachine(RuleBasedStateMachine):
     @invariant()
     def a_permit_is_held_by_one_running_try_or_by_nobody(self) -> None:
         holder = self.health._whole.circuit._holder
-        assert holder is None or holder in self.running
+        assert holder is None or holder in self.running or holder is self.probe
         if self.view.state is HALF_OPEN:
             assert self.view.ready == (holder is None)
 

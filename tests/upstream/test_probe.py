@@ -398,6 +398,7 @@ async def test_an_upstream_that_lists_its_models_and_answers_nobody_is_asked_eve
         assert bench.view.state is CLOSED
         bench.fail(times=1)
     assert opened == pytest.approx([10, 20, 40, 80, 160, 320, 600, 600])
+    assert bench.asked == [f"GET {MODELS}"] * 2 + [f"POST {COUNT}"] * 14
 
 
 async def test_a_models_list_for_everybody_proves_a_dead_key_only_once(bench: Bench) -> None:
