@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,10 @@ def exchange(
             tape.add(piece)
     for tape in tapes:
         tape.end()
+    first = now()
     timings = Timings(reused=False, dns=0.001, connect=0.002, write=0.003)
     events.publish(
-        AttemptEnded(id, 1, now(), endpoint, 0, status, fault, now(), now(), timings, answer_headers, (), "req_1")
+        AttemptEnded(id, 1, now(), endpoint, 0, status, fault, first, first, timings, answer_headers, (), "req_1")
     )
     if settle:
         events.publish(
@@ -167,3 +169,11 @@ def recording(folder: Path, *, secrets: Collection[str] = (), **settings: Any) -
         yield made
     finally:
         made.recorder.close()
+
+
+def until(happened: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait for it, or fail."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)

@@ -23,7 +23,9 @@ CHECKED_FOR: Final = 2.0
 """Seconds that the check at the start may take; a store too large for that is checked as far as it gets."""
 
 WAL_LIMIT: Final = 4 * 1024 * 1024
-_BUSY: Final = 5.0
+BUSY: Final = 5.0
+"""Seconds to wait for another process that is writing."""
+
 _PROGRESS: Final = 20_000
 _FILES: Final = ("", "-wal", "-shm")
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -77,7 +79,7 @@ def open_for_reading(path: Path) -> Connection:
     """Open what is there; nothing can be changed over this connection. Raises StoreError when there is no store yet."""
     if not path.exists():
         raise StoreError(f"there are no records at {path} yet")
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY, check_same_thread=False)
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY, check_same_thread=False)
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -101,7 +103,7 @@ def _opened(path: Path) -> Connection:
     if not fresh:
         with suppress(OSError):
             path.chmod(0o600)
-    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
     try:
         # Before the first page is written, or it has no effect.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

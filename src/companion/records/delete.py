@@ -43,7 +43,7 @@ def _delete(path: Path, chunks: Iterator[list[str]]) -> int:
         contents = Contents(connection)
         for chunk in chunks:
             deleted += _delete_some(connection, contents, chunk)
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        connection.executescript("PRAGMA incremental_vacuum")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return deleted
 

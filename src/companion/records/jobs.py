@@ -67,7 +67,6 @@ class Jobs:
         self.contents = Contents(connection)
         self.mask = _NOTHING
         self.bodies: Bodies = "full"
-        self.settled = 0
         self._connection = connection
         self._exchanges = Rows("exchanges", "id")
         self._attempts = Rows("attempts", "exchange_id", "number")
@@ -75,6 +74,7 @@ class Jobs:
         self._bodies: dict[str, bytes] = {}
         self._open: dict[str, _Exchange] = {}
         self._finished: OrderedDict[str, _Exchange] = OrderedDict()
+        self._touched: list[Stream] = []
         self._offset = 0.0
         self._does: Mapping[type, Callable[[Any], None]] = {
             ExchangeStarted: self._started,
@@ -96,9 +96,13 @@ class Jobs:
         self._attempts.flush(self._connection)
         self.contents.flush()
         self._bodies.clear()
+        self._touched.clear()
 
     def forget(self) -> None:
         self._bodies.clear()
+        for stream in self._touched:
+            stream.restore()
+        self._touched.clear()
         self._exchanges.clear()
         self._attempts.clear()
         self.contents.forget()
@@ -198,12 +202,14 @@ class Jobs:
         answer = event.fault.answer if event.fault is not None else None
         headers = event.headers or (answer.headers if answer is not None else ())
         self._headers(Place(event.exchange, event.number, Kind.RESPONSE_HEADERS), headers, mask)
-        if answer is not None and answer.body and event.number not in found.streams and self.bodies != "none":
+        taped = found.streams.get(event.number)
+        if answer is not None and answer.body and not (taped and taped.size) and self.bodies != "none":
             pieces = (answer.body,)
             self._taped(TapePart(event.exchange, event.number, pieces, (event.at,), len(answer.body), end=True))
 
     def _settled(self, event: ExchangeSettled) -> None:
-        found = self._open.pop(event.id, None)
+        # It is among the finished where this batch is tried again.
+        found = self._open.pop(event.id, None) or self._finished.get(event.id)
         mask = self.mask if found is None else found.mask
         values = {
             "ended": event.at + self._offset,
@@ -239,7 +245,6 @@ class Jobs:
             self.contents.delete([event.id], BODIES)
             if found is not None:
                 found.discarded = True
-        self.settled += 1
 
     def _never_started(self, event: ExchangeSettled, mask: Mask) -> dict[str, Any]:
         """A request that was refused before it could be described."""
@@ -256,11 +261,18 @@ class Jobs:
         found = self._open.get(part.exchange) or self._finished.get(part.exchange)
         if found is None or found.discarded:
             return
-        stream = found.streams.setdefault(part.attempt, Stream())
+        stream = self._stream(found, part)
         for number, data, times in stream.feed(part, found.started, found.mask):
             self.contents.put_part(Place(part.exchange, part.attempt, Kind.RESPONSE_BODY, number), data, times)
         if part.end:
             self._tape_ended(part.exchange, part.attempt, stream.size)
+
+    def _stream(self, found: _Exchange, part: TapePart) -> Stream:
+        stream = found.streams.setdefault(part.attempt, Stream())
+        if stream not in self._touched:
+            stream.save()
+            self._touched.append(stream)
+        return stream
 
     def _tape_ended(self, exchange: str, attempt: int, size: int) -> None:
         if attempt == CLIENT:
@@ -293,7 +305,7 @@ class Jobs:
         found = self._open.get(part.exchange) or self._finished.get(part.exchange)
         if found is None or found.discarded:
             return
-        stream = found.streams.setdefault(part.attempt, Stream())
+        stream = self._stream(found, part)
         number, missing = stream.skip(size)
         self.contents.put_missing(Place(part.exchange, part.attempt, Kind.RESPONSE_BODY, number), missing)
         if part.end:

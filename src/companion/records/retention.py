@@ -21,6 +21,8 @@ _CHUNK: Final = 16
 _PAGES: Final = 256
 _ROWS: Final = 200
 _SLACK: Final = 256
+_DAY: Final = 86_400.0
+_OLD: Final = "SELECT id FROM exchanges WHERE id < ? AND (outcome IS NOT NULL OR id < ?) ORDER BY id LIMIT ?"
 
 
 class Retention:
@@ -33,8 +35,8 @@ class Retention:
         self._wal = path.with_name(path.name + "-wal")
         self._page = int(self._pragma("page_size"))
 
-    def step(self, before: str, limit: int, now: Callable[[], float]) -> bool:
-        """Do a little. `before` is the id under which exchanges are too old. Returns whether there is more to do."""
+    def step(self, before: float, limit: int, now: Callable[[], float]) -> bool:
+        """Do a little. Exchanges from `before` this wall time are too old. Returns whether there is more to do."""
         deadline = now() + STEP
         while self._too_old(before) or self._too_much(limit):
             if now() > deadline:
@@ -45,16 +47,11 @@ class Retention:
         """Bytes in use, without what is free inside the file."""
         return (int(self._pragma("page_count")) - int(self._pragma("freelist_count"))) * self._page
 
-    def _too_old(self, before: str) -> bool:
-        """Some exchanges that are too old, with all that belongs to them."""
-        return self._delete(
-            [
-                exchange
-                for (exchange,) in self._connection.execute(
-                    "SELECT id FROM exchanges WHERE id < ? ORDER BY id LIMIT ?", (before, _CHUNK)
-                )
-            ]
-        )
+    def _too_old(self, before: float) -> bool:
+        """Some exchanges that are too old, with all that belongs to them; those under way get a day to end."""
+        bounds = (oldest_kept(before), oldest_kept(before - _DAY), _CHUNK)
+        found = self._connection.execute(_OLD, bounds)
+        return self._delete([exchange for (exchange,) in found])
 
     def _too_much(self, limit: int) -> bool:
         if self.size() <= max(limit - _ROOM, limit // 2):
@@ -94,7 +91,8 @@ class Retention:
         """Free pages to the disk, and the write-ahead log cut when it has grown."""
         free = int(self._pragma("freelist_count"))
         if free > _SLACK:
-            self._connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+            # executescript, because execute does not run a statement to its end that has rows without columns.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         grown = self._wal.exists() and self._wal.stat().st_size > WAL_LIMIT
         if grown or free > _SLACK >= free - _PAGES:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

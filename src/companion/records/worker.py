@@ -21,7 +21,6 @@ from companion.events import AttemptStarted, ExchangeStarted
 from companion.records.database import StoreError, is_damage, put_aside
 from companion.records.jobs import WithoutBody
 from companion.records.mask import Mask
-from companion.records.retention import oldest_kept
 from companion.records.store import Store
 from companion.records.tape import TapePart
 
@@ -62,6 +61,7 @@ class Worker:
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self._next_step = 0.0
+        self._more_to_delete = True
         self._thread = threading.Thread(target=self._work, name="companion-records", daemon=True)
 
     def start(self) -> None:
@@ -157,12 +157,11 @@ class Worker:
 
     def _next(self, store: Store) -> Any:
         """The next job; while there is none, retention does its steps."""
-        wait = _IDLE
         while True:
             try:
-                return self._queue.get(timeout=wait)
+                return self._queue.get(timeout=GATHER if self._more_to_delete else _IDLE)
             except Empty:
-                wait = GATHER if self._step(store) else _IDLE
+                self._step(store)
 
     def _write(self, store: Store, batch: list[Any]) -> None:
         settings, store.jobs.mask = self._orders()
@@ -199,10 +198,10 @@ class Worker:
             self._step(store)
             self._next_step = time.monotonic() + _BETWEEN_STEPS
 
-    def _step(self, store: Store) -> bool:
+    def _step(self, store: Store) -> None:
         settings = self._orders().settings
-        before = oldest_kept(self._clock.wall() - settings.keep)
-        return store.retention.step(before, settings.max_size, time.monotonic)
+        before = self._clock.wall() - settings.keep
+        self._more_to_delete = store.retention.step(before, settings.max_size, time.monotonic)
 
 
 def size_of(job: Any) -> int:
