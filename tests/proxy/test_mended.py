@@ -45,7 +45,7 @@ def learned(proxy: Proxy) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 async def test_the_first_request_is_repaired_and_the_next_arrives_so(tmp_path: Path, name: str, stream: bool):
     async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
-        sim.always = replies.refuses(name)  # type: ignore[arg-type]  # a name of a repair
+        sim.always = replies.refuses(name)
         first = await message(proxy.url, stream=stream, **fields(name))
         assert first.status == 200
         assert first.headers["x-companion-attempts"] == "2"
@@ -91,19 +91,19 @@ async def test_each_try_is_told_and_none_is_a_failure(tmp_path: Path):
         assert all(view.ready for view in proxy.app.endpoints.views())
 
 
-async def test_several_reasons_are_repaired_one_after_the_other_up_to_three(tmp_path: Path):
+async def test_several_reasons_are_repaired_one_after_the_other_up_to_five(tmp_path: Path):
     async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
-        four = ["system_role", "effort", "images", "max_tokens"]
-        sim.queue(*(replies.refuses(name) for name in four[:3]))  # type: ignore[arg-type]  # names of repairs
+        six = ["system_role", "effort", "images", "tool_properties", "context_management", "max_tokens"]
+        sim.queue(*(replies.refuses(name) for name in six[:5]))
         assert (await message(proxy.url, **ALL)).status == 200
-        assert len(sim.ledger) == 4
-        assert [event.repairs for event in proxy.told(ExchangeSettled)] == [("system_role", "effort", "images")]
+        assert len(sim.ledger) == 6
+        assert [event.repairs for event in proxy.told(ExchangeSettled)] == [tuple(six[:5])]
 
         proxy.app.learned.forget("only")
-        sim.queue(*(replies.refuses(name) for name in four))  # type: ignore[arg-type]  # names of repairs
+        sim.queue(*(replies.refuses(name) for name in six))
         answer = await message(proxy.url, **ALL)
         assert (answer.status, answer.error["message"]) == (400, "Range of max_tokens should be [1, 8192]")
-        assert len(sim.ledger) == 8
+        assert len(sim.ledger) == 12
         assert learned(proxy) == []
 
 

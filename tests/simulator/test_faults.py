@@ -32,6 +32,7 @@ def test_every_reply_can_be_named_but_those_that_want_data():
         ("error_first:api_error", 200, "last chunk"),
         ("stop_reason:length", 200, "last chunk"),
         ("reset", 0, "rst"),
+        ("refuses:max_tokens+images", 200, "last chunk"),
     ],
 )
 async def test_a_fault_is_read_from_words(text, status, end):
@@ -52,6 +53,7 @@ async def test_a_fault_is_read_from_words(text, status, end):
         ("status:500:pdf", "form is one of json, html, empty"),
         ("cut:nowhere", "where is one of before_start, "),
         ("cut:in_text:fin:of=x", "of cannot be given here"),
+        ("refuses:manners+images", "nobody refuses manners; what is refused: system_role, "),
         ("late:soon", "'soon' is not a duration such as 20ms or 1.5s"),
         ("reset:now", "too many positional arguments"),
     ],

@@ -9,7 +9,7 @@ from typing import Final
 
 from companion.errors import FAULTS, Fault, Kind, OnCircuit
 from companion.net.h1 import Headers
-from companion.protocol.repairs.record import Made
+from companion.protocol.repairs.record import MAX_RESENDS, Made
 from companion.protocol.repairs.table import REPAIRS, Repaired, always, apply, find, regretted, without_betas
 from companion.upstream.endpoint import Candidate, Endpoints
 from companion.upstream.learned import Learned
@@ -17,7 +17,6 @@ from companion.upstream.prepare import Question, model_for, prepare
 from companion.upstream.transport import Outgoing
 from companion.upstream.views import CandidateKey
 
-MAX_RESENDS: Final = 3
 _BETAS: Final = b"anthropic-beta"
 
 

@@ -9,6 +9,8 @@ from companion.protocol.repairs.tree import Edits, Node
 
 # Whoever refuses a request says so with one of these; some relays make their own 500 of another's 400.
 STATUSES: Final = frozenset({400, 404, 413, 415, 422, 500, 501})
+# Claude Code's usual request has five things that a strict upstream refuses, mostly one at a time.
+MAX_RESENDS: Final = 5
 
 Read = Callable[[re.Match[str], Node], str | None]
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from companion.protocol.repairs.record import STATUSES
+from companion.protocol.repairs.record import MAX_RESENDS, STATUSES
 from companion.protocol.repairs.table import REPAIRS
 
 _INTRODUCTION: Final = """\
@@ -23,8 +23,8 @@ _RULES: Final = """
 - The upstream's answer has status {statuses}, or is an error that came with 200,
   and its words say what the repair is for. They were collected from real answers, in English and Chinese, also where
   one upstream wraps another's.
-- One refusal leads to one repair. A request is sent again three times at most, each time for another reason; then the
-  upstream's answer goes to the client. Each time counts in `x-companion-attempts`, none as a failure of the endpoint.
+- One refusal leads to one repair. A request is sent again {resends} times at most, each time for another reason; then
+  the upstream's answer goes to the client. Each time counts in `x-companion-attempts`, and none as a failure.
 - Only the bytes that a repair is about change. Of `anthropic-beta` those values go that belong to a field that is taken
   out.
 - Where the credential is the client's own (`passthrough`), answers go to it as they came, and nothing is sent again.
@@ -59,7 +59,8 @@ def reference() -> str:
     """The whole page."""
     rows = (f"| `{name}` | {repair.does} | {repair.because} |" for name, repair in REPAIRS.items())
     statuses = ", ".join(map(str, sorted(STATUSES)))
-    rules = _RULES.format(statuses=statuses, tokens=f"{int(REPAIRS['max_tokens'].always):,}")
+    tokens = f"{int(REPAIRS['max_tokens'].always):,}"
+    rules = _RULES.format(statuses=statuses, resends=MAX_RESENDS, tokens=tokens)
     return "\n".join((_INTRODUCTION, *rows)) + "\n" + rules
 
 

@@ -1,24 +1,13 @@
 """Upstreams that refuse a request in their own words as long as something is in it, and answer it without."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from companion.simulator.exchange import Exchange, Reply
 from companion.simulator.messages import Refusal
 from companion.simulator.replies.streams import answer
 
 Request = Mapping[str, Any]
-What = Literal[
-    "system_role",
-    "context_management",
-    "effort",
-    "adaptive_thinking",
-    "thinking_signature",
-    "thinking_budget",
-    "max_tokens",
-    "images",
-    "tool_properties",
-]
 
 
 class _Dislike(NamedTuple):
@@ -81,15 +70,22 @@ _DISLIKES: Final[Mapping[str, _Dislike]] = {
 }
 
 
-def refuses(what: What, *, message: str = "") -> Reply:
-    """Refuses a request for as long as it has this, in the words that call for the repair of this name."""
-    dislike = _DISLIKES[what]
+def refuses(what: str, *, message: str = "") -> Reply:
+    """Refuses a request for as long as it has this, such as images or effort+images, in words that call for a repair.
+
+    Raises ValueError for what nobody dislikes.
+    """
+    if unknown := set(what.split("+")) - set(_DISLIKES):
+        raise ValueError(f"nobody refuses {', '.join(sorted(unknown))}; what is refused: {', '.join(_DISLIKES)}")
+    dislikes = [_DISLIKES[name] for name in what.split("+")]
     good = answer()
 
     async def play(exchange: Exchange) -> None:
-        if dislike.found(exchange.received.json):
-            await exchange.refuse(Refusal(dislike.status, "invalid_request_error", message or dislike.message))
-        else:
+        request = exchange.received.json
+        dislike = next((each for each in dislikes if each.found(request)), None)
+        if dislike is None:
             await good.play(exchange)
+        else:
+            await exchange.refuse(Refusal(dislike.status, "invalid_request_error", message or dislike.message))
 
     return Reply(f"refuses:{what}", play)
