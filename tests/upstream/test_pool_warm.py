@@ -75,7 +75,7 @@ async def test_the_handshake_is_done_before_anybody_asks():
         await ready(transport)
         response = await send(transport)
         await body_of(response)
-        assert response.timings == Timings(reused=True)
+        assert response.timings == Timings(reused=True, write=response.write)
 
 
 async def test_none_are_kept_where_none_are_wanted():

@@ -69,6 +69,7 @@ class Connection(MessageReader, asyncio.Protocol):
         self._unsent = 0
         self._choked = False
         self._written = True
+        self._asked = 0.0
         self._progress = 0.0
         self._left = 0
         self._write_limit = 0.0
@@ -184,6 +185,7 @@ class Connection(MessageReader, asyncio.Protocol):
     def _send(self, request: Sequence[bytes]) -> None:
         self._phase = Phase.WRITE
         self._written = False
+        self._asked = self._clock.monotonic()
         size = sum(map(len, request))
         if size <= ONE_WRITE:
             self._transport.write(b"".join(request))
@@ -192,7 +194,7 @@ class Connection(MessageReader, asyncio.Protocol):
             self._bursts = bursts(request)
         self._flush()
         if not self._written:
-            self._progress = self._clock.monotonic()
+            self._progress = self._asked
             self._left = self._to_go()
             self._watch(self._progress + self._write_limit / 4)
 
@@ -205,7 +207,10 @@ class Connection(MessageReader, asyncio.Protocol):
             elif self._phase is Phase.WRITE:
                 self._written = True
                 self._phase = Phase.HEADERS
-                self._watch(self._clock.monotonic() + self._headers_limit)
+                now = self._clock.monotonic()
+                if self._response is not None:
+                    self._response.write = now - self._asked
+                self._watch(now + self._headers_limit)
             else:
                 self._written = True
 

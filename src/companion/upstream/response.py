@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from companion.clock import Clock
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.events import Timings
@@ -32,7 +34,7 @@ class Line(Protocol):
 
 
 class Response:
-    """An answer whose head has arrived. Times are seconds of the clock's `monotonic`; `timings` is its connection's.
+    """An answer whose head has arrived. Times are seconds of the clock's `monotonic`.
 
     `tap` sees every piece of the body that is taken. `last_byte` moves with any byte from the upstream, framing
     included. What waits here when `deadline` has come gets a TimeoutError. Every way out of it either reads the body to
@@ -53,6 +55,7 @@ class Response:
         "_pieces",
         "_receive",
         "_resumed",
+        "_timings",
         "_until",
         "_waiter",
         "deadline",
@@ -62,11 +65,12 @@ class Response:
         "last_byte",
         "status",
         "tap",
-        "timings",
+        "write",
     )
 
     def __init__(self, line: Line, clock: Clock, timings: Timings, deadline: float = math.inf) -> None:
-        self.timings = timings
+        self.write: float | None = None
+        self._timings = timings
         self.deadline = deadline
         self.status = 0
         self.headers: Headers = []
@@ -89,6 +93,11 @@ class Response:
         self._until: float | None = None
         self._ended = False
         self._failure: Exception | None = None
+
+    @property
+    def timings(self) -> Timings:
+        """How its connection came about, and how long the request took to go out (None if it did not, to its end)."""
+        return msgspec.structs.replace(self._timings, write=self.write)
 
     # === for the pipeline
 
