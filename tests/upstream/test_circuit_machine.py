@@ -143,6 +143,21 @@ class CircuitMachine(RuleBasedStateMachine):
         self.proved_live = True
         assert self.view.state is CLOSED
 
+    @precondition(lambda self: self.view.state is not CLOSED and self.probe is None)
+    @rule()
+    def probes_bring_it_back(self) -> None:
+        """Closed, and not trusted before a request has been answered."""
+        proved = self.proved_live
+        for _ in range(2):
+            if self.view.until is not None:
+                self.clock.advance(self.view.until - self.clock.now)
+            self.health.begin(self.health, None)
+            self.health.release(self.health, None)
+            self.health.probed(self.clock.now, None, None, cheap=True)
+        assert self.view.state is CLOSED
+        self.proved_live = proved
+        self.in_a_row = 0
+
     @property
     def due(self) -> bool:
         return any(each.due <= self.clock.now and not each.busy for each in self.health.suspects())

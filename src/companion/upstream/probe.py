@@ -35,8 +35,8 @@ _log = structlog.get_logger("companion.upstream")
 CONNECTING: Final = frozenset(
     {Kind.DNS, Kind.REFUSED, Kind.UNREACHABLE, Kind.CONNECT_TIMEOUT, Kind.TLS, Kind.TLS_TIMEOUT}
 )
-# So many probes in a row with an answer that is none: at an upstream where no probe has ever worked, none will.
-HOPELESS: Final = 3
+# So many probes in a row with an answer that is none (ten minutes of them): where no probe has ever worked, none will.
+HOPELESS: Final = 6
 _TICK: Final = 0.001
 _WAYS: Final = {
     "auto": (Way.MODELS, Way.COUNT_TOKENS),
