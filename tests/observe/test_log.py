@@ -10,7 +10,16 @@ import structlog
 
 from companion.config.models import LoggingSettings
 from companion.errors import Fault, Kind, Party, Phase
-from companion.events import OUTCOMES, CircuitChanged, ConfigChanged, ConfigRefused, Events, ExchangeSettled, Switched
+from companion.events import (
+    OUTCOMES,
+    CircuitChanged,
+    ConfigChanged,
+    ConfigRefused,
+    Events,
+    ExchangeSettled,
+    Probed,
+    Switched,
+)
 from companion.observe import log
 from tests.observe.test_writer import named_pipe
 
@@ -150,6 +159,17 @@ def test_a_circuit_that_opens_is_a_warning_and_says_for_how_long(tmp_path):
     assert (first["level"], first["seconds"], first["credential"]) == ("warning", 10.0, 2)
     assert second["level"] == "info"
     assert "seconds" not in second
+
+
+def test_a_probe_is_a_line_for_those_who_look_closely(tmp_path):
+    written = Log(tmp_path, format="json", level="debug")
+    written.events.publish(Probed(10.0, "kimi", 0, "models", 0.25, 529, FAULT))
+    written.events.publish(Probed(12.0, "kimi", 0, "connect", 0.05, None, None))
+
+    failed, worked = written.lines()
+    assert (failed["level"], failed["how"], failed["fault"], failed["status"]) == ("debug", "models", "overloaded", 529)
+    assert (worked["how"], worked["seconds"]) == ("connect", 0.05)
+    assert "fault" not in worked
 
 
 def test_a_refused_configuration_shows_every_problem(tmp_path):

@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from companion.config.models import LoggingSettings
-from companion.events import CircuitChanged, ConfigChanged, ConfigRefused, Events, ExchangeSettled, Switched
+from companion.events import CircuitChanged, ConfigChanged, ConfigRefused, Events, ExchangeSettled, Probed, Switched
 from companion.observe.writer import Writer
 
 _log = structlog.get_logger("companion")
@@ -185,6 +185,7 @@ class ExchangeLog:
         events.subscribe(ExchangeSettled, _settled)
         events.subscribe(Switched, _switched)
         events.subscribe(CircuitChanged, _circuit)
+        events.subscribe(Probed, _probed)
         events.subscribe(ConfigChanged, _changed)
         events.subscribe(ConfigRefused, _refused)
 
@@ -249,6 +250,20 @@ def _circuit(event: CircuitChanged) -> None:
             after=event.after,
             reason=event.reason,
             seconds=left,
+        ),
+    )
+
+
+def _probed(event: Probed) -> None:
+    _log.debug(
+        "probed",
+        **_given(
+            endpoint=event.endpoint,
+            credential=event.credential + 1,
+            how=event.how,
+            seconds=round(event.seconds, 3),
+            status=event.status,
+            fault=None if event.fault is None else str(event.fault.kind),
         ),
     )
 
