@@ -61,7 +61,13 @@ async def test_the_shell_is_told_by_its_variable(tmp_path, shell, word):
 
 
 @pytest.mark.parametrize(
-    ("shell", "use"), [("sh", 'eval "$(companion env)"'), ("fish", "companion env --shell fish | source")]
+    ("shell", "use"),
+    [
+        ("sh", 'eval "$(companion env)"'),
+        ("fish", "companion env --shell fish | source"),
+        ("powershell", "companion env --shell powershell | Out-String | Invoke-Expression"),
+        ("cmd", "for /f \"delims=\" %i in ('companion env --shell cmd') do @%i"),
+    ],
 )
 async def test_somebody_who_reads_it_is_told_how_to_use_it(tmp_path, shell, use):
     told = await in_a_terminal(tmp_path, "env", "--shell", shell)
@@ -89,6 +95,34 @@ async def test_with_passthrough_the_users_own_token_is_left_alone(tmp_path):
 
     assert "ANTHROPIC_AUTH_TOKEN" not in ended.out
     assert "Claude Code must bring a credential of its own" in ended.err
+
+
+async def test_with_clients_their_token_is_left_alone(tmp_path):
+    clients = [{"name": "ann", "token_hash": f"sha256:{'0' * 64}"}]
+    write_config(tmp_path, server={"port": 8099, "host": "0.0.0.0"}, access={"clients": clients})
+    ended = await companion("env", cwd=tmp_path)
+
+    assert "ANTHROPIC_AUTH_TOKEN" not in ended.out
+    assert "http://127.0.0.1:8099" in ended.out
+    assert "companion client add NAME" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("shell", "lines"),
+    [
+        (
+            "powershell",
+            ["$env:ANTHROPIC_BASE_URL = 'http://127.0.0.1:8099'", "$env:NO_PROXY = 'a,localhost,127.0.0.1,::1'"],
+        ),
+        ("cmd", ['set "ANTHROPIC_BASE_URL=http://127.0.0.1:8099"', 'set "NO_PROXY=a,localhost,127.0.0.1,::1"']),
+    ],
+)
+async def test_windows_shells_get_their_own_syntax(tmp_path, shell, lines):
+    write_config(tmp_path, server={"port": 8099})
+    ended = await companion("env", "--shell", shell, cwd=tmp_path, NO_PROXY="a")
+
+    assert [ended.out.splitlines()[0], ended.out.splitlines()[-1]] == lines
+    assert len(ended.out.splitlines()) == 5
 
 
 async def test_a_port_that_is_another_at_each_start_cannot_be_told(tmp_path):

@@ -78,6 +78,11 @@ def test_whether_there_is_any_credential():
     assert not has_credential([key(""), bearer(""), (b"cookie", b"x")])
 
 
+def test_the_digest_of_nothing_lets_nobody_in():
+    careless = Clients(AccessSettings.model_validate({"clients": [{"name": "x", "token_hash": digest("")}]}))
+    assert careless.identify([key(""), bearer("")]) is None
+
+
 def test_without_clients_there_is_nobody_to_be_told_apart():
     nobody = Clients(AccessSettings())
     assert not nobody

@@ -36,6 +36,8 @@ class Shell(StrEnum):
 
     SH = "sh"
     FISH = "fish"
+    POWERSHELL = "powershell"
+    CMD = "cmd"
 
 
 Config = Annotated[str | None, typer.Option("--config", metavar="PATH", help="The configuration file to use.")]
@@ -86,12 +88,41 @@ def try_endpoints(
 @app.command()
 def env(
     config: Config = None,
-    shell: Annotated[Shell | None, typer.Option(help="Default: by $SHELL.")] = None,
+    shell: Annotated[Shell | None, typer.Option(help="Default: by $SHELL; on Windows powershell.")] = None,
 ) -> None:
     """Print what Claude Code needs in its environment. Use it as: eval "$(companion env)"."""
     from companion.cli.env import show  # noqa: PLC0415 - for this command only
 
     show(config, None if shell is None else shell.value)
+
+
+client = typer.Typer(help="Who has a token for the proxy (access.clients).", no_args_is_help=True)
+app.add_typer(client, name="client")
+ClientName = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+@client.command("add")
+def client_add(name: ClientName, config: Config = None) -> None:
+    """Make a token for a client and print it, once. A running proxy knows it within a second."""
+    from companion.cli.clients import add  # noqa: PLC0415 - for this command only
+
+    add(config, name)
+
+
+@client.command("list")
+def client_list(config: Config = None) -> None:
+    """Print the clients' names, and the beginning of each token's digest."""
+    from companion.cli.clients import list_all  # noqa: PLC0415 - for this command only
+
+    list_all(config)
+
+
+@client.command("remove")
+def client_remove(name: ClientName, config: Config = None) -> None:
+    """Take a client's token away. A running proxy forgets it within a second."""
+    from companion.cli.clients import remove  # noqa: PLC0415 - for this command only
+
+    remove(config, name)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -111,7 +142,9 @@ def run(
 @app.command()
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Listen here; 0: any free one.")] = 0,
-    once: Annotated[bool, typer.Option("--once", help="End after the story, instead of going on until Ctrl-C.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the story, instead of going on until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Watch an answer, a failover and a recovery within a minute: with simulated upstreams, without a key."""
     with _lean_imports():

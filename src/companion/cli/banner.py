@@ -1,10 +1,14 @@
 """What `companion serve` says to the person who started it."""
 
+import os
+import sys
+
 from companion import __version__
 from companion.cli.check import warnings
-from companion.cli.client import DISCOVERY, OWN_CREDENTIAL, line, variables
-from companion.cli.settings import has_passthrough
+from companion.cli.client import DISCOVERY, line, shell_of, variables
+from companion.cli.settings import outer_url, own_credential
 from companion.config.file import Loaded
+from companion.config.hosts import is_loopback
 
 
 def greeting(loaded: Loaded, addresses: list[str], *, first: bool) -> str:
@@ -16,6 +20,8 @@ def greeting(loaded: Loaded, addresses: list[str], *, first: bool) -> str:
         f"  Admin          {addresses[0]}/admin/",
         f"  Configuration  {loaded.path}{' (new: every setting is explained in it)' if first else ''}",
     ]
+    if not is_loopback(loaded.settings.server.host):
+        lines.insert(3, f"  For others     {outer_url(loaded.settings.server)} (with the token of a client)")
     if first:
         lines += ["", *_settings_of_the_client(loaded, addresses[0])]
     lines += ["", *_state(loaded)]
@@ -23,15 +29,16 @@ def greeting(loaded: Loaded, addresses: list[str], *, first: bool) -> str:
 
 
 def _settings_of_the_client(loaded: Loaded, url: str) -> list[str]:
-    own_credential = has_passthrough(loaded)
-    chosen = variables(url, own_credential=own_credential)
+    own = own_credential(loaded)
+    shell = shell_of(os.environ, sys.platform)
+    chosen = variables(url, own_credential=own is not None)
     return [
         "Set these where Claude Code is started:",
         "",
-        *(f"  {line(name, value, 'sh')}" for name, value in chosen.items()),
+        *(f"  {line(name, value, shell)}" for name, value in chosen.items()),
         "",
         DISCOVERY,
-        *([OWN_CREDENTIAL] if own_credential else []),
+        *([own] if own is not None else []),
         "`companion env` prints them again, and `companion run -- claude` starts Claude Code with them.",
     ]
 

@@ -3,13 +3,15 @@
 import http.client
 import os
 import shutil
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from companion.cli.client import direct, variables
-from companion.cli.settings import base_url, has_passthrough, is_there, located, read, write_first
+from companion.cli.settings import base_url, is_there, located, own_credential, read, write_first
 from companion.config.file import Loaded
 from companion.net.posix import forward_signals, start
 
@@ -28,8 +30,15 @@ def run_command(explicit: str | None, command: list[str]) -> int:
     with _proxy(loaded) as url:
         if url is None:
             return 2
-        chosen = variables(url, own_credential=has_passthrough(loaded)) | direct(os.environ)
+        own = own_credential(loaded)
+        if own is not None and not _brings(os.environ):
+            print(own, file=sys.stderr)
+        chosen = variables(url, own_credential=own is not None) | direct(os.environ, url)
         return _status([program, *command[1:]], {**os.environ, **chosen})
+
+
+def _brings(environ: Mapping[str, str]) -> bool:
+    return any(environ.get(name) for name in ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "ANTHROPIC_CUSTOM_HEADERS"))
 
 
 @contextmanager
@@ -39,7 +48,7 @@ def _proxy(loaded: Loaded) -> Iterator[str | None]:
     Ours listens on a port of its own. So it takes nobody's place, and no other command comes to depend on it.
     """
     url = base_url(loaded.settings.server)
-    if _answers(loaded.settings.server.host, loaded.settings.server.port):
+    if _answers(url):
         yield url
         return
     serve = ["-m", "companion", "serve", "--attached", "--port", "0", "--config", str(loaded.path)]
@@ -53,9 +62,15 @@ def _proxy(loaded: Loaded) -> Iterator[str | None]:
             proxy.stdin.close()
 
 
-def _answers(host: str, port: int) -> bool:
-    """Whether a companion is there."""
-    asking = http.client.HTTPConnection(host, port, timeout=2)
+def _answers(url: str) -> bool:
+    """Whether a companion is there. Who it is does not matter, so its certificate is not looked at."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    asking = http.client.HTTPConnection(parts.hostname, parts.port, timeout=2)
+    if parts.scheme == "https":
+        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        asking = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=2, context=trusting)
     try:
         asking.request("GET", "/")
         return asking.getresponse().read(4096).startswith(b"Claude Code Companion")

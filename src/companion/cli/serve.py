@@ -152,6 +152,8 @@ class _Service:
         if self._overrides.log_level is None:
             log.set_level(settings.logging.level)
         later = [name for name in _FIXED if attrgetter(name)(settings) != attrgetter(name)(self._at_start)]
+        if (settings.server.tls.certificate is None) != (self._at_start.server.tls.certificate is None):
+            later.append("server.tls")
         if later:
             _log.warning("restart_needed", settings=", ".join(later))
 

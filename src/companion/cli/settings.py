@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
+from companion.cli.client import KNOWN_CLIENTS, OWN_CREDENTIAL
 from companion.config.file import NAME, VARIABLE, Loaded, find, load, user_folder, write_default
 from companion.config.models import ServerSettings
 from companion.errors import ConfigError
 
-_NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+NEAREST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def refuse(*sentences: str) -> NoReturn:
@@ -68,15 +69,31 @@ def write_first(path: Path) -> None:
 
 
 def base_url(server: ServerSettings) -> str:
-    """What a client on this machine has to be given."""
-    host = _NEAREST.get(server.host, server.host)
+    """What a client on this machine has to be given. A certificate is more likely for a name than for an address."""
+    host = NEAREST.get(server.host, server.host)
+    if server.tls.certificate is None:
+        return f"http://{_bracketed(host)}:{server.port}"
+    return f"https://{_bracketed(next(iter(server.trusted_hosts), host))}:{server.port}"
+
+
+def outer_url(server: ServerSettings) -> str:
+    """What a client on another machine has to be given; ADDRESS is for a person to fill in."""
     scheme = "http" if server.tls.certificate is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
+    host = "ADDRESS" if server.host in NEAREST else server.host
+    return f"{scheme}://{_bracketed(next(iter(server.trusted_hosts), host))}:{server.port}"
 
 
-def has_passthrough(loaded: Loaded) -> bool:
-    """Whether an endpoint in use gets the client's own credential."""
-    return any(each.enabled and each.auth.type == "passthrough" for each in loaded.settings.endpoints)
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def own_credential(loaded: Loaded) -> str | None:
+    """Why Claude Code must bring a credential, a sentence; None if any will do."""
+    if loaded.settings.access.clients:
+        return KNOWN_CLIENTS
+    if any(each.enabled and each.auth.type == "passthrough" for each in loaded.settings.endpoints):
+        return OWN_CREDENTIAL
+    return None
 
 
 def reason(error: OSError) -> str:

@@ -45,7 +45,7 @@ class Clients:
     def identify(self, headers: Headers) -> Client | None:
         """Whose token is among these headers: in Authorization (Bearer) or in x-api-key."""
         for name, value in headers:
-            if name in _CREDENTIALS and (client := self._owner(_token(value))) is not None:
+            if name in _CREDENTIALS and (token := _token(value)) and (client := self._owner(token)) is not None:
                 return client
         return None
 

@@ -12,17 +12,22 @@ from subprocess import Popen
 from typing import Final
 
 if sys.platform == "win32":
-    from asyncio import new_event_loop as _fastest
     from subprocess import CREATE_NEW_PROCESS_GROUP as _APART
 else:
-    from uvloop import new_event_loop as _fastest
-
     _APART = 0
 
-
-new_event_loop: Final[Callable[[], asyncio.AbstractEventLoop]] = _fastest
 MANY_FILES: Final = 16_384
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The fastest that there is for this system."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    else:  # noqa: RET505 - mypy knows only so which of the two is for which system
+        import uvloop  # noqa: PLC0415 - whoever only reads the configuration comes by here without a loop
+
+        return uvloop.new_event_loop()
 
 
 def on_stopping(loop: asyncio.AbstractEventLoop, heard: Callable[[signal.Signals], None]) -> None:

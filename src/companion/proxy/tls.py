@@ -208,12 +208,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def _refuse(self, why: str, words: bytes) -> None:
         """Nothing will be read any more; the client has what is left of its time to hear why."""
-        _log.info("TLS refused", why=why, peer=self._raw.get_extra_info("peername"))
+        _log.info("tls refused", why=why, peer=self._raw.get_extra_info("peername"))
         self._state = _State.REFUSED
         self._raw.write(words)
         self._raw.write_eof()
 
     def _late(self) -> None:
         if self._state is not _State.REFUSED:
-            _log.info("TLS refused", why="no handshake in time (server.header_timeout)")
+            _log.info("tls refused", why="no handshake in time (server.header_timeout)")
         self.abort()
