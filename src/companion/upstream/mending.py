@@ -67,7 +67,8 @@ class Mending:
         return True
 
     def accepted(self) -> None:
-        """The upstream took it."""
+        """The upstream took it; the body may go."""
+        self._sent = None
         candidate, about = self._candidate, self._candidate.about
         for made in self._regretted.values():
             self._learned.unlearn(about, self._model, made.name)

@@ -15,6 +15,7 @@ _USUAL: Final = (8192, 4096)
 
 # What is left of a window depends on the request: such a limit holds for one only.
 _NOW: Final = " now"
+_WINDOW: Final = re.compile(r"context|prompt|input|上下文|输入", re.IGNORECASE)
 
 _TOKENS: Final = r"max[_ ]?(?:completion[_ ]|output[_ ])?tokens"
 
@@ -39,11 +40,12 @@ def thinking_off(root: Node, edits: Edits) -> None:
     without_clear_thinking(root, edits)
 
 
-def _usual(_: re.Match[str], root: Node) -> str | None:
+def _usual(found: re.Match[str], root: Node) -> str | None:
     asked = whole(root.get("max_tokens"))
     if asked is None or asked < 2:
         return None
-    return str(next((limit for limit in _USUAL if limit < asked), asked // 2))
+    limit = str(next((limit for limit in _USUAL if limit < asked), asked // 2))
+    return limit + _NOW if _WINDOW.search(found.string) else limit
 
 
 def _told(found: re.Match[str], root: Node) -> str | None:

@@ -7,6 +7,7 @@ from companion.protocol.repairs.record import Repair, Wording, wording
 from companion.protocol.repairs.tree import Edits, Node, text
 from companion.protocol.repairs.turns import Block, content_of, turns
 
+_THIS_TIME: Final = "now"
 INSTEAD_OF_IMAGE: Final = "[An image was here. This model cannot see images.]"
 
 
@@ -71,8 +72,12 @@ def _replace_images(content: Node, edits: Edits) -> None:
             _replace_images(inner, edits)
 
 
-_IMAGES: Final = r"(?:images?|image[_ ](?:input|url|content)s?|vision|multi-?modal\w*|visual)"
-_CANNOT: Final = r"(?:(?:is|are|was) )?(?:not (?:\w+ )?(?:support|allow|accept|permit)\w*|unsupported)"
+_IMAGES: Final = r"(?:images?|vision|multi-?modal\w*|visual)"
+_INPUT: Final = r"(?:[ _](?:input|content|understanding|block|part|message|recognition|url)s?)?"
+_NOT_TAKEN: Final = r"(?:not (?:\w+ )?(?:support|allow|accept|permit)\w*|unsupported)"
+_STRANGE: Final = r"(?:unsupported|unknown|invalid|unrecogni[sz]ed)"
+# One that is of a wrong format, size or address is no reason to show a model none at all.
+_ONE: Final = r"(?![/\w]| ?(?:format|type|url|size|dimension|data|with|larger|over))"
 
 SYSTEM_ROLE: Final = Repair(
     name="system_role",
@@ -106,13 +111,12 @@ IMAGES: Final = Repair(
     wordings=(
         Wording(
             wording(
-                rf"(?:not|n't) (?:currently )?support (?:\w+ ){{0,3}}{_IMAGES}\b",
-                rf"\b{_IMAGES}\b(?: \w+){{0,3}} {_CANNOT}",
-                rf"(?:unsupported|invalid|unknown|unrecogni[sz]ed)[^\n]{{0,30}}\b{_IMAGES}\b",
-                rf"\b{_IMAGES}\b[^\n]{{0,20}}(?:不支持|无法识别|无法处理|格式/解析错误)|(?:不支持|无法处理)[^\n]{{0,8}}{_IMAGES}",
-                r"(?:不支持|无法识别|无法处理|不能处理)[^\n]{0,8}(?:图片|图像|视觉|多模态)",
-                r"(?:图片|图像|多模态)[^\n]{0,12}(?:不支持|无法识别|格式/解析错误)|(?:仅|只)支持(?:文本|text)",
-                r"(?:variant|tag|type|content part)\b[^\n\w]{0,4}image(?:_url)?\b",
+                rf"(?:not|n't) (?:currently )?support (?:\w+ ){{0,3}}{_IMAGES}{_ONE}",
+                rf"\b{_IMAGES}{_INPUT}['\"`]? (?:(?:is|are|was|were) )?{_NOT_TAKEN}(?! (?:format|type|url))",
+                rf"{_STRANGE} (?:content|message|block|part)[^\n]{{0,12}}\bimage(?:_url)?{_ONE}",
+                rf"(?:variant|tag|type|content part)\b[^\n\w]{{0,4}}image(?:_url)?{_ONE}",
+                r"不支持[^\n的]{0,8}(?:图片|图像|视觉|多模态|image)(?! ?(?:格式|类型|链接|尺寸|大小|url|format))",
+                r"(?:图片|图像|视觉|多模态)(?:输入|内容|理解|消息)?暂?不支持|(?:仅|只)支持(?:文本|text)",
                 r"no endpoints found that support image",
                 r"(?:only|just) (?:supports? )?text (?:input|content)|is (?:a )?text-only",
                 r"not a (?:multi-?modal|vision)",
@@ -121,6 +125,9 @@ IMAGES: Final = Repair(
                 r"messages\.content\.type[^\n]{0,20}\[['\"]text['\"]\]",
             )
         ),
+        # Said of models that cannot see, and of pictures that cannot be read.
+        Wording(wording(r"图片输入格式/解析错误"), _THIS_TIME),
     ),
     fix=_without_images,
+    kept=lambda when: None if when == _THIS_TIME else when,
 )

@@ -3,13 +3,15 @@
 from typing import Final
 
 from companion.protocol.repairs.limits import budget_within, thinking_off
-from companion.protocol.repairs.record import Repair, Wording, field_refused, wording
+from companion.protocol.repairs.record import Repair, Wording, wording
 from companion.protocol.repairs.tree import Edits, Node, text, whole
 from companion.protocol.repairs.turns import Turn, content_of, turns
 
 # Anthropic refuses text without a letter, and a turn without content.
 _OMITTED: Final = b'{"type":"text","text":"[thinking omitted]"}'
 _PLACEHOLDER: Final = b'{"type":"thinking","thinking":"[not kept]","signature":""}'
+_STRANGE: Final = r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|extraneous|unpermitted)"
+_NOT_TAKEN: Final = r"(?:not (?:permitted|allowed|supported)|unknown|unsupported)"
 _KINDS: Final = frozenset({"thinking", "redacted_thinking"})
 
 
@@ -117,8 +119,11 @@ ADAPTIVE_THINKING: Final = Repair(
         ),
         Wording(
             wording(
-                field_refused(r"thinking(?![._ ]?budget|\.)"),
-                r"(?:not|n't) support (?:\w+ )?(?:thinking|reasoning)\b(?! ?block)",
+                rf"{_STRANGE}(?: \w+){{0,4}}:? ?[^\n\w]{{0,3}}thinking(?![\w.]| ?(?:block|budget))",
+                rf"(?<![\w.-])thinking[`'\"\]]*:? (?:extra (?:inputs|fields)|(?:is )?{_NOT_TAKEN}|不支持)"
+                r"(?! ?(?:when|with|if|together|for this tool))",
+                r"(?:not|n't) support (?:(?:extended|deep) )?(?:thinking|reasoning)\b"
+                r"(?! ?(?:block|effort|budget|level|type))",
                 r"不支持(?:深度)?思考",
             ),
             "none",
