@@ -278,6 +278,31 @@ async def test_none_is_none_and_then_a_request_may_try(bench: Bench) -> None:
     assert (bench.asked, bench.said, bench.view.ready) == ([], "half-open: 0 of 2 successes", True)
 
 
+async def test_what_has_worked_before_is_asked_for_again_though_it_was_not_there_once(bench: Bench) -> None:
+    bench.fail()
+    await bench.after(10)
+    for path in (MODELS, COUNT):
+        bench.answer(path, status(404), times=1)
+    await bench.after(30)
+    assert bench.view.ready
+    bench.fail(times=1)
+    await bench.after(40)
+    assert bench.asked[-1] == f"GET {MODELS}"
+
+
+async def test_where_nothing_was_there_all_is_asked_for_again_at_the_next_outage(bench: Bench) -> None:
+    for path in (MODELS, COUNT):
+        bench.answer(path, status(404), times=1)
+    bench.fail()
+    await bench.after(10)
+    for _ in range(2):
+        bench.endpoints.candidate(KEY).begin("m").settle(None)
+    assert bench.view.state is CLOSED
+    bench.fail()
+    await bench.after(20)
+    assert bench.asked == [*BOTH, f"GET {MODELS}"]
+
+
 # === who may try first
 
 
@@ -334,6 +359,11 @@ async def test_an_upstream_that_never_answers_a_probe_gets_a_request_in_the_end(
     bench.clock.advance(600)
     assert await bench.turn() == float("inf")
     assert (bench.view.ready, len(bench.asked)) == (True, 2 * HOPELESS)
+    for _ in range(2):
+        bench.endpoints.candidate(KEY).begin("m").settle(None)
+    bench.fail()
+    await bench.after(1000)
+    assert len(bench.asked) == 2 * HOPELESS + 2
 
 
 async def test_an_upstream_whose_probes_have_worked_before_is_believed_as_long_as_it_takes(bench: Bench) -> None:

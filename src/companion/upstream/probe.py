@@ -28,7 +28,7 @@ from companion.upstream.endpoint import Candidate, Endpoints
 from companion.upstream.health import Health, Suspect
 from companion.upstream.limits import jittered
 from companion.upstream.reasons import RESET
-from companion.upstream.views import CandidateKey
+from companion.upstream.views import CandidateKey, CircuitState
 
 _log = structlog.get_logger("companion.upstream")
 
@@ -49,11 +49,16 @@ _WAYS: Final = {
 
 @dataclass(slots=True)
 class _Memory:
-    """What is known of an endpoint's answers to probes. `works` is the way that worked last."""
+    """What is known of an endpoint's answers to probes. `works` is the way that worked last, `worked` are all.
+
+    What has worked is never `gone`, and where nothing has ever worked all is asked for again at the next outage: what
+    stands before an upstream that is down may answer 404, or anything, to everything.
+    """
 
     url: str
     gone: set[Way] = field(default_factory=set)
     works: Way | None = None
+    worked: set[Way] = field(default_factory=set)
     misses: int = 0
 
 
@@ -133,8 +138,12 @@ class Probes:
         return self._after[about]
 
     def _circuit_changed(self, change: CircuitChanged) -> None:
+        memory = self._memories.get(change.endpoint)
         if change.reason == RESET.text():
             self._memories.pop(change.endpoint, None)
+        elif memory is not None and memory.works is None and change.after == CircuitState.CLOSED:
+            memory.gone.clear()
+            memory.misses = 0
         self._wake.set()
 
     def _config_changed(self, _: ConfigChanged) -> None:
@@ -213,7 +222,8 @@ class Probes:
         for way in self._in_turn(candidate, suspect):
             finding = await self._ask(candidate, way, model)
             if not finding.there:
-                self._memory(candidate.settings).gone.add(way)
+                memory = self._memory(candidate.settings)
+                memory.gone |= {way} - memory.worked
                 continue
             if finding.fault is None:
                 self._worked(candidate, way)
@@ -261,6 +271,7 @@ class Probes:
         memory.misses = 0
         if way is not Way.CONNECT:
             memory.works = way
+            memory.worked.add(way)
 
     def _missed(self, candidate: Candidate, faults: list[Fault]) -> None:
         if any(fault.status is not None for fault in faults):
