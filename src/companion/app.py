@@ -10,16 +10,19 @@ from companion.config.file import Loaded
 from companion.config.watch import Watcher
 from companion.errors import ConfigError
 from companion.events import ConfigChanged, ConfigRefused, Events
+from companion.net.h1 import Headers
 from companion.observe.log import ExchangeLog
 from companion.proxy.asgi import ASGIApp
 from companion.proxy.bridge import Bridge
+from companion.proxy.identify import Door
 from companion.proxy.pipeline import Pipeline
 from companion.proxy.routes import Routes
 from companion.proxy.server import Server
 from companion.proxy.site import Site
 from companion.records.recorder import Recorder
+from companion.records.store import LearnedRow
 from companion.upstream.endpoint import Endpoints
-from companion.upstream.learned import Learned
+from companion.upstream.learned import Learned, Row
 from companion.upstream.mending import Mender
 from companion.upstream.probe import Probes
 
@@ -40,7 +43,9 @@ class App:
         mender = Mender(self.endpoints, self.learned)
         records = loaded.settings.records
         self._store = records.store
-        self.recorder = Recorder(records, loaded.path.parent, self.events, self.clock, lambda: self.loaded.secrets)
+        self.recorder = Recorder(
+            records, loaded.path.parent, self.events, self.clock, lambda: self.loaded.secrets, self._remember
+        )
         taping = self.recorder.tape
         pipeline = Pipeline(lambda: self.loaded, self.endpoints, mender, self.events, taping, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
@@ -48,7 +53,8 @@ class App:
         self._began = self.clock.wall()
         self._admin = Bridge(self._made_admin, lambda: self.addresses[0])
         routes = Routes(pipeline, Site(page, self._admin), self._ready)
-        self._server = Server(lambda: self.loaded.settings.server, routes, self.clock)
+        self._door = Door()
+        self._server = Server(lambda: self.loaded.settings.server, routes, self.clock, self._check)
         self._watcher = Watcher(loaded.path, self._changed, self._refused, since=loaded)
 
     async def start(self) -> None:
@@ -81,8 +87,14 @@ class App:
         await self.endpoints.aclose()
         await asyncio.to_thread(self.recorder.close)
 
+    def _remember(self, rows: list[LearnedRow]) -> None:
+        self.learned.load(Row(*row) for row in rows)
+
     def _ready(self) -> bool:
         return any(view.ready and view.unusable is None for view in self.endpoints.views())
+
+    def _check(self, target: bytes, headers: Headers, peer: str) -> None:
+        self._door.check(self.loaded.settings.access, target, headers, peer)
 
     async def _made_admin(self) -> ASGIApp:
         return await asyncio.to_thread(self._admin_app)

@@ -12,7 +12,7 @@ from companion.errors import ClientError
 from companion.events import AttemptEnded, ExchangeSettled, ExchangeStarted
 from companion.proxy.identify import identify
 from companion.simulator import Simulator, replies
-from tests.support.http import Answer, ask
+from tests.support.http import Answer, Connection, ask
 from tests.support.proxy import Proxy, endpoint, running
 
 ANN = new_token()
@@ -36,7 +36,30 @@ async def test_without_a_token_nothing_under_v1_answers(tmp_path: Path, target: 
             assert "companion client add NAME" in answer.error["message"]
             assert "ANTHROPIC_AUTH_TOKEN" in answer.error["message"]
         assert not sim.ledger
-        assert {each.outcome for each in proxy.told(ExchangeSettled)} == {"rejected"}
+        assert not proxy.told(ExchangeSettled)
+
+
+async def test_the_body_of_a_stranger_is_not_even_read(tmp_path: Path):
+    async with (
+        Simulator() as sim,
+        running(tmp_path, endpoint("only", sim.url), access=ACCESS) as proxy,
+    ):
+        for target in ("/v1/messages", "//v1/messages?beta=true", "/v1/anything"):
+            async with Connection(proxy.url) as raw:
+                raw.writer.write(
+                    f"POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n\r\n".encode()
+                )
+                answer = await raw.head()
+                await raw.rest(answer)
+                assert (answer.status, answer.whole) == (401, True)
+                assert answer.headers["connection"] == "close"
+
+
+async def test_a_stranger_whose_path_is_not_under_v1_gets_nothing_either(tmp_path: Path):
+    async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url), access=ACCESS) as proxy:
+        for path in ("/v1", "/V1/messages", "/%761/messages", "/./v1/messages", "/x/../v1/messages"):
+            assert (await ask(proxy.url, path, BODY)).status == 404
+        assert not sim.ledger
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/api/hello"])

@@ -11,6 +11,7 @@ from companion.config.hosts import is_loopback
 from companion.config.models import AccessSettings
 from companion.errors import ClientError, Fault, Kind, Party, Phase, UpstreamError
 from companion.net.h1 import Headers
+from companion.proxy.refused import Refused
 
 _HERE: Final = frozenset({"127.0.0.1", "::1"})
 
@@ -58,6 +59,14 @@ class Door:
             self._access, self._clients = access, Clients(access)
         client = identify(self._clients, headers, peer)
         return client, headers if client is None else self._clients.without_tokens(headers)
+
+    def check(self, access: AccessSettings, target: bytes, headers: Headers, peer: str) -> None:
+        """The same for a head whose body is not read yet: strangers are not to fill our memory. Raises Refused."""
+        if target.lstrip(b"/").startswith(b"v1/"):
+            try:
+                self(access, headers, peer)
+            except ClientError as error:
+                raise Refused(error.status, error.message) from None
 
 
 def check_own_key(headers: Headers) -> None:

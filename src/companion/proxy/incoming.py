@@ -72,6 +72,8 @@ class RequestReader(MessageReader):
         head = admit(method, self._url, parser.get_http_version(), self.headers, settings, self.local)
         if parser.should_upgrade():
             raise malformed("an upgrade of the protocol is not offered")
+        if self.shared.check is not None:
+            self.shared.check(head.target, self.headers, self.peer)
         self.shared.check_room(head.length or 0)
         self.head = head
         self.head_admitted(head)

@@ -24,7 +24,7 @@ from companion.clock import Clock
 from companion.config.models import ServerSettings
 from companion.proxy.connection import LINGER, Connection
 from companion.proxy.port import Handler
-from companion.proxy.shared import Shared
+from companion.proxy.shared import Check, Shared
 from companion.proxy.sockets import BACKLOG, addresses_of, base_urls, listen
 from companion.proxy.tls import TlsTransport, server_context
 
@@ -32,19 +32,20 @@ _log = structlog.get_logger("companion.proxy.server")
 
 
 class Server:
-    """Serves until `drain` or `close`. `settings` is asked for every request, `handler` gets each in its own task."""
+    """Serves until `drain` or `close`. `settings` is asked for every request, `handler` gets each in its own task.
 
-    def __init__(self, settings: Callable[[], ServerSettings], handler: Handler, clock: Clock) -> None:
-        self._shared = Shared(settings, handler, clock)
+    `check` may refuse a request before its body is read. `addresses` are base URLs, the one to tell users first.
+    """
+
+    def __init__(
+        self, settings: Callable[[], ServerSettings], handler: Handler, clock: Clock, check: Check | None = None
+    ) -> None:
+        self._shared = Shared(settings, handler, clock, check)
+        self.addresses: list[str] = []
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
         self._tls: ssl.SSLContext | None = None
         self._renewing: asyncio.Task[None] | None = None
-
-    @property
-    def addresses(self) -> list[str]:
-        """Base URLs, the one to tell users first."""
-        return base_urls(self._sockets, "http" if self._tls is None else "https")
 
     async def start(self) -> None:
         """Listen where server.host says; port 0 is any that is free on all its addresses.
@@ -55,6 +56,7 @@ class Server:
         if settings.tls.certificate is not None:
             self._tls = await asyncio.to_thread(server_context, settings.tls)
         self._sockets = listen(await asyncio.to_thread(addresses_of, settings.host), settings.port)
+        self.addresses = base_urls(self._sockets, "http" if self._tls is None else "https")
         loop = asyncio.get_running_loop()
         for listening in self._sockets:
             self._listeners.append(await loop.create_server(self._accept, sock=listening, backlog=BACKLOG))

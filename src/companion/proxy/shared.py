@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from companion.clock import Clock
 from companion.config.models import ServerSettings
+from companion.net.h1 import Headers
 from companion.proxy.port import Handler, Port, Request
 from companion.proxy.refused import Refused, overloaded
 
@@ -28,11 +29,18 @@ class Member(Protocol):
         """Close at once, whatever is under way."""
 
 
+Check = Callable[[bytes, Headers, str], None]
+"""Target, headers and peer of a request whose body is still to come. Raises Refused."""
+
+
 class Shared:
     """Made by the server, one for all its connections. `held` counts the bytes of request bodies in memory."""
 
-    def __init__(self, settings: Callable[[], ServerSettings], handler: Handler, clock: Clock) -> None:
+    def __init__(
+        self, settings: Callable[[], ServerSettings], handler: Handler, clock: Clock, check: Check | None = None
+    ) -> None:
         self.settings = settings
+        self.check = check
         self.clock = clock
         self._handler = handler
         self.draining = False
