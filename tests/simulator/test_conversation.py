@@ -378,3 +378,34 @@ TOOLS = [{"type": "tool_use", "id": "a"}, {"type": "tool_result", "tool_use_id":
 async def test_strange_messages_are_answered_all_the_same(messages):
     async with Simulator() as sim:
         assert text(await turn(sim, messages)) == ENDS["hi"]
+
+
+# === a tool that must be called
+
+TOOLS: list[Event] = [
+    {"type": "web_search_20250305"},
+    {"name": "report", "input_schema": {"type": "object", "properties": {"word": {"type": "string"}}}},
+    {"name": "count", "input_schema": {"type": "object", "properties": {"number": {"type": "integer"}}}},
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "name", "input"),
+    [
+        ({"type": "any"}, "report", {"word": "A simulated conversation"}),
+        ({"type": "tool", "name": "count"}, "count", {"number": 1}),
+    ],
+)
+async def test_a_request_that_must_use_a_tool_gets_a_call_of_it(choice, name, input):
+    async with Simulator() as sim:
+        answer = await turn(sim, [{"role": "user", "content": "hi"}], tools=TOOLS, tool_choice=choice)
+    (block,) = answer["content"]
+    assert (block["type"], block["name"], block["input"]) == ("tool_use", name, input)
+    assert answer["stop_reason"] == "tool_use"
+
+
+@pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "tool", "name": "nobody"}, "any", None])
+async def test_a_request_that_need_not_use_a_tool_gets_its_text(choice):
+    async with Simulator() as sim:
+        answer = await turn(sim, [{"role": "user", "content": "hi"}], tools=TOOLS, tool_choice=choice)
+    assert text(answer) == ENDS["hi"]

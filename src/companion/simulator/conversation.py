@@ -235,10 +235,9 @@ def _forced(request: Mapping[str, Any]) -> ToolUse | None:
     choice, tools = request.get("tool_choice"), request.get("tools")
     if not isinstance(choice, dict) or choice.get("type") not in {"any", "tool"} or not isinstance(tools, list):
         return None
-    offered = [
-        tool for tool in tools if isinstance(tool, dict) and choice.get("name", tool.get("name")) == tool["name"]
-    ]
-    return ToolUse(offered[0]["name"], _instance(offered[0].get("input_schema")) or {}) if offered else None
+    offered = {str(tool["name"]): tool for tool in tools if isinstance(tool, dict) and "name" in tool}
+    name = choice.get("name", next(iter(offered), None))
+    return ToolUse(name, _instance(offered[name].get("input_schema")) or {}) if name in offered else None
 
 
 def _instance(schema: Any) -> Any:
