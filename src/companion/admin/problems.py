@@ -63,18 +63,18 @@ class ApiError(CompanionError):
         self.parameters = parameters
 
 
-def unusable(error: ConfigError, within: Path = ()) -> ApiError:
-    """A configuration that cannot be used. `within` is the place of what the request's body stands for."""
-    mistakes = [mistake(problem, within) for problem in error.problems]
+def unusable(error: ConfigError, within: Path = (), at: Path = ()) -> ApiError:
+    """A configuration that cannot be used. What is `within` it is what the request's body has `at` this place."""
+    mistakes = [mistake(problem, within, at) for problem in error.problems]
     count = len(mistakes)
     said = mistakes[0].detail if count == 1 else f"{count} things are wrong; nothing was changed."
     return ApiError(422, "config_invalid", said, errors=mistakes, count=count)
 
 
-def mistake(problem: Problem, within: Path = ()) -> Mistake:
-    """The same for programs, its pointer relative to `within` where it lies in there."""
+def mistake(problem: Problem, within: Path = (), at: Path = ()) -> Mistake:
+    """The same for programs, its pointer from `at` on, relative to `within` where it lies in there."""
     path = problem.path
-    relative = path[len(within) :] if path[: len(within)] == within else path
+    relative = (*at, *path[len(within) :]) if path[: len(within)] == within else path
     return Mistake(
         pointer=pointer(relative) if path else None,
         code=problem.code,

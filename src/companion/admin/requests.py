@@ -53,7 +53,7 @@ class Wanted(BaseModel):
 
     def filters(self) -> Filters:
         """The same for the records."""
-        values = self.model_dump(exclude={"outcome", "prefix"})
+        values = {name: getattr(self, name) for name in Wanted.model_fields if name not in {"outcome", "prefix"}}
         return Filters(**values, outcomes=self.outcome, id=self.prefix)
 
 

@@ -99,7 +99,7 @@ def _drafted(ports: Ports, seen: Seen, settings: Data) -> tuple[Loaded, int]:
     try:
         return drafted(seen, seen.data | {"endpoints": entries}, ports.loaded().path), index
     except ConfigError as error:
-        raise unusable(error, ("endpoints", index)) from None
+        raise unusable(error, ("endpoints", index), ("settings",)) from None
 
 
 async def _steps_apart(
