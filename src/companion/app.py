@@ -1,6 +1,7 @@
 """The composition root: every object is built here once, started and stopped in order, and wired to the others."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from companion.admin.live import Live
@@ -44,7 +45,7 @@ class App:
         records = loaded.settings.records
         self._store = records.store
         self.recorder = Recorder(
-            records, loaded.path.parent, self.events, self.clock, lambda: self.loaded.secrets, self._remember
+            records, loaded.path.parent, self.events, self.clock, lambda: self.loaded.secrets, self._remembered
         )
         taping = self.recorder.tape
         pipeline = Pipeline(lambda: self.loaded, self.endpoints, mender, self.events, taping, self.clock)
@@ -59,6 +60,7 @@ class App:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
+        self._loop = asyncio.get_running_loop()
         await self._server.start()
         self.recorder.start()
 
@@ -87,8 +89,10 @@ class App:
         await self.endpoints.aclose()
         await asyncio.to_thread(self.recorder.close)
 
-    def _remember(self, rows: list[LearnedRow]) -> None:
-        self.learned.load(Row(*row) for row in rows)
+    def _remembered(self, rows: list[LearnedRow]) -> None:
+        """In the recorder's thread, once; the loop may have ended meanwhile."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.learned.load, [Row(*row) for row in rows])
 
     def _ready(self) -> bool:
         return any(view.ready and view.unusable is None for view in self.endpoints.views())

@@ -1,5 +1,6 @@
 """A request that an upstream refuses is repaired, sent again, and from then on repaired before it is sent."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,20 @@ def fields(name: str) -> dict[str, Any]:
 
 def learned(proxy: Proxy) -> list[str]:
     return [str(fact.repair) for fact in proxy.app.learned.items()]
+
+
+async def test_what_was_learned_is_known_after_a_restart(tmp_path: Path):
+    async with Simulator() as sim:
+        sim.always = replies.refuses("effort")
+        async with running(tmp_path, endpoint("only", sim.url)) as proxy:
+            await message(proxy.url, **ALL)
+        async with running(tmp_path, endpoint("only", sim.url)) as proxy:
+            async with asyncio.timeout(20):
+                while not proxy.app.learned:
+                    await asyncio.sleep(0.01)
+            again = await message(proxy.url, **ALL)
+        assert again.headers["x-companion-attempts"] == "1"
+        assert sim.ledger[2].sha256 == sim.ledger[1].sha256
 
 
 @pytest.mark.parametrize("stream", [True, False])

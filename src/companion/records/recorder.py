@@ -25,6 +25,7 @@ from companion.events import (
     RepairLearned,
 )
 from companion.records.mask import Mask, encoded
+from companion.records.store import LearnedRow
 from companion.records.tape import Tape, TapePart
 from companion.records.worker import Orders, Worker, without
 
@@ -33,6 +34,10 @@ ROWS: Final = 50_000
 _LITTLE: Final = BODIES // 2
 
 _log = structlog.get_logger("companion.records")
+
+
+def _unheard(_rows: list[LearnedRow]) -> None:
+    """Nobody wants to know what was learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class RecorderStats:
 
 
 class Recorder:
-    """Records into `settings.store`, a path from `folder`. `secrets` are asked for at the start and by `apply`."""
+    """Records into `settings.store`, a path from `folder`. `secrets` are asked for at the start and by `apply`.
+
+    `learned` is called in the recorder's thread, with what the store knew of endpoints when it was opened.
+    """
 
     def __init__(
         self,
@@ -58,12 +66,14 @@ class Recorder:
         events: Events,
         clock: Clock,
         secrets: Callable[[], Collection[str]],
+        learned: Callable[[list[LearnedRow]], None] = _unheard,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._events = events
         self._clock = clock
         self._secrets = secrets
+        self._learned = learned
         self._orders = Orders(settings, Mask())
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._worker: Worker | None = None
@@ -84,7 +94,9 @@ class Recorder:
             subscribe(AttemptStarted, lambda event: self._put(event, sum(map(len, event.body)))),
             *(subscribe(kind, self._put) for kind in (ExchangePlanned, AttemptEnded, ExchangeSettled, RepairLearned)),
         ]
-        self._worker = Worker(self._queue, self._folder, self._clock, lambda: self._orders, self._settings.store)
+        self._worker = Worker(
+            self._queue, self._folder, self._clock, lambda: self._orders, self._settings.store, self._learned
+        )
         self._worker.start()
 
     def apply(self, settings: RecordsSettings) -> None:

@@ -14,6 +14,10 @@ from companion.records.retention import Retention
 ENDED_WITHOUT_US: Final = "the proxy ended before this exchange did"
 
 
+LearnedRow = tuple[str, str, str, str, str, float]
+"""What was learned of an endpoint: about, model, repair, endpoint, said, wall time."""
+
+
 class Store:
     """One writer of a store; others, in other processes too, may read and write it meanwhile. For one thread."""
 
@@ -47,6 +51,12 @@ class Store:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise
+
+    def learned(self) -> list[LearnedRow]:
+        """Oldest first."""
+        return self._connection.execute(
+            "SELECT about, model, repair, endpoint, said, at FROM learned ORDER BY at"
+        ).fetchall()
 
     def close(self) -> None:
         with suppress(sqlite3.Error):

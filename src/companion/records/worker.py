@@ -21,7 +21,7 @@ from companion.events import AttemptStarted, ExchangeStarted
 from companion.records.database import StoreError, is_damage, put_aside
 from companion.records.jobs import WithoutBody
 from companion.records.mask import Mask
-from companion.records.store import Store
+from companion.records.store import LearnedRow, Store
 from companion.records.tape import TapePart
 
 BATCH: Final = 256
@@ -44,10 +44,19 @@ class Orders(NamedTuple):
 
 
 class Worker:
-    """Writes what comes out of `queue` until that gives None. `taken` counts the bytes of bodies that left it."""
+    """Writes what comes out of `queue` until that gives None. `taken` counts the bytes of bodies that left it.
+
+    `learned` is called in the thread, with what the store knows once it is open.
+    """
 
     def __init__(
-        self, queue: SimpleQueue[Any], folder: Path, clock: Clock, orders: Callable[[], Orders], url: str
+        self,
+        queue: SimpleQueue[Any],
+        folder: Path,
+        clock: Clock,
+        orders: Callable[[], Orders],
+        url: str,
+        learned: Callable[[list[LearnedRow]], None],
     ) -> None:
         self.taken = 0
         self.written = 0
@@ -58,6 +67,7 @@ class Worker:
         self._clock = clock
         self._orders = orders
         self._url = url
+        self._learned = learned
         self._stop = threading.Event()
         self._give_up_at = float("inf")
         self._next_step = 0.0
@@ -111,6 +121,7 @@ class Worker:
         store = Store.open(self._url, self._folder)
         if store.set_aside is not None:
             self._tell_damage(store.set_aside)
+        self._learned(store.learned())
         return store
 
     def _begin_anew(self, store: Store) -> None:
