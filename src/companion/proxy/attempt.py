@@ -229,7 +229,7 @@ class Attempts:
             try:
                 attempt = await self._attempt(exchange, surface, turn, mending)
             except UpstreamError as error:
-                mending = self._mender.after(key, question, error.fault, mending)
+                mending = await self._mender.after(key, question, error.fault, mending)
                 if mending is None:
                     raise
             else:

@@ -5,12 +5,13 @@ one repair at a time. What an upstream then takes is learned. Beyond that its an
 repair did not help, and always where the credential is the client's own, whose answers go to it as they came.
 """
 
+import asyncio
 from typing import Final
 
 from companion.errors import FAULTS, Fault, Kind, OnCircuit
 from companion.net.h1 import Headers
 from companion.protocol.repairs.record import MAX_RESENDS, Made
-from companion.protocol.repairs.table import REPAIRS, Repaired, always, apply, find, regretted, without_betas
+from companion.protocol.repairs.table import REPAIRS, Repaired, always, apply, find, regretted, warm, without_betas
 from companion.upstream.endpoint import Candidate, Endpoints
 from companion.upstream.learned import Learned
 from companion.upstream.prepare import Question, model_for, prepare
@@ -93,6 +94,7 @@ class Mender:
     def __init__(self, endpoints: Endpoints, learned: Learned) -> None:
         self._endpoints = endpoints
         self._learned = learned
+        self._warm = False
 
     def before(self, key: CandidateKey, question: Question) -> Mending | None:
         """For a request that is to be sent: None where nothing has to be repaired."""
@@ -106,11 +108,16 @@ class Mender:
         wanted = tuple(made for made in wanted if made.name not in settings.never)
         return Mending(candidate, self._learned, question, wanted) if wanted else None
 
-    def after(self, key: CandidateKey, question: Question, fault: Fault, mending: Mending | None) -> Mending | None:
+    async def after(
+        self, key: CandidateKey, question: Question, fault: Fault, mending: Mending | None
+    ) -> Mending | None:
         """For a request that was refused: None where that is the answer."""
         candidate = self._candidate(key, question)
         if fault.answer is None or candidate is None or candidate.passthrough:
             return None
+        if not self._warm:
+            await asyncio.to_thread(warm)
+            self._warm = True
         mending = mending or Mending(candidate, self._learned, question, ())
         return mending if mending.again(fault, question) else None
 

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from companion.protocol.repairs.record import Repair, Wording, field_refused, wording
+from companion.protocol.repairs.patterns import Pattern
+from companion.protocol.repairs.record import Repair, Wording, field_refused
 from companion.protocol.repairs.tree import Edits, Node
 from companion.protocol.repairs.turns import turns
 
@@ -42,7 +43,7 @@ CONTEXT_MANAGEMENT: Final = Repair(
     does="takes `context_management` out",
     because="the upstream does not know the field, or wants thinking for it",
     wordings=(
-        Wording(wording(field_refused("context_management(?:\\.\\w+)*"), r"clear_thinking\w*`? strategy requires")),
+        Wording(Pattern(field_refused("context_management(?:\\.\\w+)*"), r"clear_thinking\w*`? strategy requires")),
     ),
     fix=_without_context_management,
     betas=("context-management-",),
@@ -54,7 +55,7 @@ EFFORT: Final = Repair(
     because="the upstream does not know the field, not this level, or not together with thinking that is off",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 field_refused(r"output_config(?:\.effort)?(?!\.)"),
                 field_refused(r"(?:reasoning[_ ])?effort(?: level| parameter)?"),
                 r"cannot be disabled when reasoning_effort is set",

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from companion.protocol.repairs.patterns import Match, Pattern, across_lines, everything
 from companion.protocol.repairs.tree import Node
 from companion.protocol.repairs.words import MAX
 
@@ -21,9 +22,9 @@ _LEAST_LIMIT: Final = 4096
 class Healed(NamedTuple):
     """Words, the statuses with which they count (None: any), and whether the request leaves the client something."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     statuses: frozenset[int] | None = _ONLY_400
-    leaves: Callable[[re.Match[str], Node], bool] = lambda _found, _root: True
+    leaves: Callable[[Match, Node], bool] = lambda _found, _root: True
 
 
 def heals(status: int, said: str, raw: bytes, root: Node) -> bool:
@@ -45,33 +46,25 @@ def _message(raw: bytes) -> str:
         return raw[:MAX].decode("utf-8", "replace")
 
 
-def _one(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
-
-
-def _all(*patterns: str) -> re.Pattern[str]:
-    return re.compile(r"\A" + "".join(rf"(?=.*?{pattern})" for pattern in patterns), re.IGNORECASE | re.DOTALL)
-
-
-def _per_turn(_: re.Match[str], root: Node) -> bool:
+def _per_turn(_: Match, root: Node) -> bool:
     messages = root.get("messages")
     return messages is not None and any(message.get("output_config") is not None for message in messages.items)
 
 
-def _enough(found: re.Match[str], _: Node) -> bool:
+def _enough(found: Match, _: Node) -> bool:
     return int(found[1]) >= _LEAST_LIMIT
 
 
 # This one is looked for in the message alone.
-_LIMIT: Final = re.compile(
-    r"^max_tokens: \d+ > (\d+), which is the maximum allowed number of output tokens for .+$", re.MULTILINE
+_LIMIT: Final = Pattern(
+    r"^max_tokens: \d+ > (\d+), which is the maximum allowed number of output tokens for .+$", flags=re.MULTILINE
 )
 
 HEALED: Final = (
-    Healed(_one(r"capability_rejected: ", r"policy_blocked"), None),
+    Healed(across_lines(r"capability_rejected: ", r"policy_blocked"), None),
     # a message of the role system
     Healed(
-        _one(
+        across_lines(
             r"unexpected role.*input message role",
             r"unknown variant .{0,2}system\b.{0,2}, expected [\\'\"`]{1,2}(?:user|assistant)\b.{0,2} or ",
             r"input should be [\\'\"`]{1,2}(?:user|assistant)\b.{0,2} or [\\'\"`]{1,2}(?:user|assistant)\b",
@@ -80,25 +73,31 @@ HEALED: Final = (
         ),
         None,
     ),
-    Healed(_all("not supported", r"role .{0,2}system"), None),
+    Healed(everything("not supported", r"role .{0,2}system"), None),
     # fields and betas
-    Healed(_one(r"context_management: Extra inputs are not permitted"), None),
-    Healed(_one(r"input tag '(?:clear_(?:thinking|tool_uses)_\d+|tool_\w+)'", r"anthropic[-_]beta|invalid beta flag")),
-    Healed(_one(r"output_config\.format: extra inputs are not permitted")),
-    Healed(_one(r"effort '[a-z]+' is not supported when thinking is disabled")),
-    Healed(_all("effort parameter", "not support")),
-    Healed(_all("output_config", "effort", "extra inputs are not permitted")),
-    Healed(_one(r"output_config(?!\.timing)"), leaves=_per_turn),
+    Healed(across_lines(r"context_management: Extra inputs are not permitted"), None),
+    Healed(
+        across_lines(
+            r"input tag '(?:clear_(?:thinking|tool_uses)_\d+|tool_\w+)'", r"anthropic[-_]beta|invalid beta flag"
+        )
+    ),
+    Healed(across_lines(r"output_config\.format: extra inputs are not permitted")),
+    Healed(across_lines(r"effort '[a-z]+' is not supported when thinking is disabled")),
+    Healed(everything("effort parameter", "not support")),
+    Healed(everything("output_config", "effort", "extra inputs are not permitted")),
+    Healed(across_lines(r"output_config(?!\.timing)"), leaves=_per_turn),
     # thinking
     Healed(
-        _one(r"thinking\.type[^a-z]{1,8}(?:enabled|adaptive).*not supported", r"\badaptive thinking is not supported")
+        across_lines(
+            r"thinking\.type[^a-z]{1,8}(?:enabled|adaptive).*not supported", r"\badaptive thinking is not supported"
+        )
     ),
-    Healed(_one(r"signature`? in `?thinking`? block|invalid data in `?redacted_thinking`? block")),
-    Healed(_all(r"thinking\.signature", "field required")),
-    Healed(_all(r"(?:thinking`? block|redacted_thinking)", r"(?:cannot be modified|invalid signature)")),
+    Healed(across_lines(r"signature`? in `?thinking`? block|invalid data in `?redacted_thinking`? block")),
+    Healed(everything(r"thinking\.signature", "field required")),
+    Healed(everything(r"(?:thinking`? block|redacted_thinking)", r"(?:cannot be modified|invalid signature)")),
     # images and documents
     Healed(
-        _one(
+        across_lines(
             r"could not process (?:image|pdf)|image (?:exceeds|dimensions exceed|cannot be empty|file is empty)",
             r"image does not match the provided media type|exceeds? (?:the )?api limit|too much media",
             r"unable to (?:resize|compress) image|does not support pdf|pdf pages|the pdf specified|pdf cannot be empty",
@@ -107,10 +106,10 @@ HEALED: Final = (
     ),
     # sizes
     Healed(_LIMIT, leaves=_enough),
-    Healed(_one(r"input length and `max_tokens` exceed context limit")),
+    Healed(across_lines(r"input length and `max_tokens` exceed context limit")),
     Healed(
         # A max_tokens that is itself too large is no reason to compact.
-        re.compile(
+        across_lines(
             r"\A(?!.*max_(?:completion_)?tokens\S* is too large).*(?:prompt is too long|input is too long"
             r"|context window|maximum context (?:length|limit)|context_length_exceeded|contextwindowexceedederror"
             r"|longer than the (?:maximum model|model's context) length|exceeds the available context size"
@@ -118,7 +117,6 @@ HEALED: Final = (
             r"|input tokens exceed the configured limit|maximum prompt length|prompt exceeds max length"
             r"|tokens in request more than max tokens allowed|range of input length should be"
             r"|but model only supports up to|reduce the length of the messages|context exceeds your deployment)",
-            re.IGNORECASE | re.DOTALL,
         ),
         _SIZE,
     ),

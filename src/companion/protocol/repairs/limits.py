@@ -1,10 +1,10 @@
 """Numbers that are too large or too small for an upstream: max_tokens, and the budget of thinking in it."""
 
-import re
 from typing import Final
 
 from companion.protocol.repairs.fields import without_clear_thinking
-from companion.protocol.repairs.record import Repair, Wording, wording
+from companion.protocol.repairs.patterns import Match, Pattern
+from companion.protocol.repairs.record import Repair, Wording
 from companion.protocol.repairs.tree import Edits, Node, whole
 
 LEAST_BUDGET: Final = 1024
@@ -15,7 +15,7 @@ _USUAL: Final = (8192, 4096)
 
 # What is left of a window depends on the request: such a limit holds for one only.
 _NOW: Final = " now"
-_WINDOW: Final = re.compile(r"context|prompt|input|上下文|输入", re.IGNORECASE)
+_WINDOW: Final = Pattern(r"context|prompt|input|上下文|输入")
 
 _TOKENS: Final = r"max[_ ]?(?:completion[_ ]|output[_ ])?tokens"
 
@@ -40,7 +40,7 @@ def thinking_off(root: Node, edits: Edits) -> None:
     without_clear_thinking(root, edits)
 
 
-def _usual(found: re.Match[str], root: Node) -> str | None:
+def _usual(found: Match, root: Node) -> str | None:
     asked = whole(root.get("max_tokens"))
     if asked is None or asked < 2:
         return None
@@ -48,14 +48,14 @@ def _usual(found: re.Match[str], root: Node) -> str | None:
     return limit + _NOW if _WINDOW.search(found.string) else limit
 
 
-def _told(found: re.Match[str], root: Node) -> str | None:
+def _told(found: Match, root: Node) -> str | None:
     """The limit in the message; in some a window, less what the request takes of it."""
     limit = int(found["limit"]) - int(found.groupdict().get("taken") or 0)
     asked = whole(root.get("max_tokens"))
     return str(limit) if asked is None or 0 < limit < asked else None
 
 
-def _this_time(found: re.Match[str], root: Node) -> str | None:
+def _this_time(found: Match, root: Node) -> str | None:
     limit = _told(found, root)
     return limit and limit + _NOW
 
@@ -93,14 +93,14 @@ MAX_TOKENS: Final = Repair(
     because="more is asked for than the model may say",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 rf"{_TOKENS}\S* is too large[^\n]{{0,80}}maximum context length is (?P<limit>\d+) tokens and "
                 r"your request has (?P<taken>\d+) input"
             ),
             _this_time,
         ),
         *(
-            Wording(wording(pattern), _told)
+            Wording(Pattern(pattern), _told)
             for pattern in (
                 rf"{_TOKENS}`?: \d+ > (?P<limit>\d+)",
                 rf"{_TOKENS}[^\n]{{0,40}}\[ ?\d+ ?, ?(?P<limit>\d+) ?\]",
@@ -112,7 +112,7 @@ MAX_TOKENS: Final = Repair(
             )
         ),
         Wording(
-            wording(
+            Pattern(
                 rf"{_TOKENS}\b[^\n]{{0,60}}(?:too (?:large|high|big)|exceeds?|greater than the|超[出过]|过大|范围)",
                 rf"(?:invalid|illegal|exceeds?)[^\n]{{0,20}}{_TOKENS}\b",
             ),
@@ -130,14 +130,14 @@ THINKING_BUDGET: Final = Repair(
     because="the budget of thinking is out of bounds",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 r"thinking[_. ]?budget\w*[^\n]{0,60}"
                 r"(?:\[ ?\d+ ?, ?|not (?:be )?(?:greater|larger|more) than |<= ?|at most )(?P<limit>\d+)"
             ),
             lambda found, _: found["limit"],
         ),
         Wording(
-            wording(
+            Pattern(
                 r"budget_tokens\b[^\n]{0,80}(?:greater than or equal to|at least|>=|≥|minimum|less than|below) ?`?"
                 r"(?:of )?(?:1,?024|max_tokens)",
                 r"max_tokens`? must be greater than `?(?:thinking\.)?budget_tokens",

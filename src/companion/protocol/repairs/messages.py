@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from companion.protocol.repairs.record import Repair, Wording, wording
+from companion.protocol.repairs.patterns import Pattern
+from companion.protocol.repairs.record import Repair, Wording
 from companion.protocol.repairs.tree import Edits, Node, text
 from companion.protocol.repairs.turns import Block, content_of, turns
 
@@ -85,7 +86,7 @@ SYSTEM_ROLE: Final = Repair(
     because="the upstream wants only user and assistant among the messages",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 r"角色信息(?:不正确|有误|错误)",
                 r"role information is (?:incorrect|invalid|wrong)|incorrect role information",
                 r"\broles?\b[^\n]{0,60}(?:must|should|can only) be[^\n]{0,16}user\b[^\n]{0,16}assistant",
@@ -110,7 +111,7 @@ IMAGES: Final = Repair(
     because="the model reads text only",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 rf"(?:not|n't) (?:currently )?support (?:\w+ ){{0,3}}{_IMAGES}{_ONE}",
                 rf"\b{_IMAGES}{_INPUT}['\"`]? (?:(?:is|are|was|were) )?{_NOT_TAKEN}(?! (?:format|type|url))",
                 rf"{_STRANGE} (?:content|message|block|part)[^\n]{{0,12}}\bimage(?:_url)?{_ONE}",
@@ -126,7 +127,7 @@ IMAGES: Final = Repair(
             )
         ),
         # Said of models that cannot see, and of pictures that cannot be read.
-        Wording(wording(r"图片输入格式/解析错误"), _THIS_TIME),
+        Wording(Pattern(r"图片输入格式/解析错误"), _THIS_TIME),
     ),
     fix=_without_images,
     kept=lambda when: None if when == _THIS_TIME else when,

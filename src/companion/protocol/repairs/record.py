@@ -1,10 +1,10 @@
 """What a repair is: which words call for it, and what it does to a body."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from companion.protocol.repairs.patterns import Match, Pattern
 from companion.protocol.repairs.tree import Edits, Node
 
 # Whoever refuses a request says so with one of these; some relays make their own 500 of another's 400.
@@ -12,13 +12,13 @@ STATUSES: Final = frozenset({400, 404, 413, 415, 422, 500, 501})
 # Claude Code's usual request has five things that a strict upstream refuses, mostly one at a time.
 MAX_RESENDS: Final = 5
 
-Read = Callable[[re.Match[str], Node], str | None]
+Read = Callable[[Match, Node], str | None]
 
 
 class Wording(NamedTuple):
     """Words that call for a repair, and its parameter: as it is, or read from the match and the body that was sent."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     parameter: str | Read = ""
 
 
@@ -56,7 +56,7 @@ class Repair:
     always: str = ""
     kept: Callable[[str], str | None] = str
     betas: tuple[str, ...] = ()
-    regrets: re.Pattern[str] | None = None
+    regrets: Pattern | None = None
 
     def wanted(self, said: str, root: Node) -> Made | None:
         """What this repair would be for these words, or None where they are not about it."""
@@ -66,11 +66,6 @@ class Repair:
                 if read is not None:
                     return Made(self.name, read)
         return None
-
-
-def wording(*patterns: str) -> re.Pattern[str]:
-    """One pattern of several, whatever the case."""
-    return re.compile("|".join(patterns), re.IGNORECASE)
 
 
 _REFUSED: Final = (

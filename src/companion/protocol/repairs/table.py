@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from companion.protocol.repairs import NAMES
 from companion.protocol.repairs.fields import CONTEXT_MANAGEMENT, EFFORT
-from companion.protocol.repairs.healed import heals
+from companion.protocol.repairs.healed import HEALED, heals
 from companion.protocol.repairs.limits import MAX_TOKENS, THINKING_BUDGET
 from companion.protocol.repairs.messages import IMAGES, SYSTEM_ROLE
 from companion.protocol.repairs.record import STATUSES, Made, Repair
@@ -89,6 +89,14 @@ def regretted(made: Iterable[Made], answer: bytes) -> tuple[Made, ...]:
     """Those of the repairs that the upstream's answer speaks against."""
     said = words(answer)
     return tuple(each for each in made if (against := REPAIRS[each.name].regrets) is not None and against.search(said))
+
+
+def warm() -> None:
+    """Compile every pattern now, in a thread perhaps, so that the first refusal need not wait for it."""
+    for pattern in (wording.pattern for repair in _ALL for wording in repair.wordings):
+        _ = pattern.compiled
+    for healed in HEALED:
+        _ = healed.pattern.compiled
 
 
 def without_betas(value: bytes, beginnings: Collection[str]) -> bytes:

@@ -3,7 +3,8 @@
 from typing import Final
 
 from companion.protocol.repairs.limits import budget_within, thinking_off
-from companion.protocol.repairs.record import Repair, Wording, wording
+from companion.protocol.repairs.patterns import Pattern
+from companion.protocol.repairs.record import Repair, Wording
 from companion.protocol.repairs.tree import Edits, Node, text, whole
 from companion.protocol.repairs.turns import Turn, content_of, turns
 
@@ -108,7 +109,7 @@ ADAPTIVE_THINKING: Final = Repair(
     because="the upstream knows only thinking with a budget, or none",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 r"adaptive['\"`]?[^\n]{0,40}(?:(?:not|n't) (?:support|allow|permit|recogni)\w*|unsupported|不支持)",
                 r"(?:tag|variant|value|type|mode)\b[^\n\w]{0,4}adaptive\b",
                 r"thinking(?:\.|\[?['\"])?type\b[^\n]{0,40}(?:input should be|must be|should be|expected|one of|enum)",
@@ -118,7 +119,7 @@ ADAPTIVE_THINKING: Final = Repair(
             "enabled",
         ),
         Wording(
-            wording(
+            Pattern(
                 rf"{_STRANGE}(?: \w+){{0,4}}:? ?[^\n\w]{{0,3}}thinking(?![\w.]| ?(?:block|budget))",
                 rf"(?<![\w.-])thinking[`'\"\]]*:? (?:extra (?:inputs|fields)|(?:is )?{_NOT_TAKEN}|不支持)"
                 r"(?! ?(?:when|with|if|together|for this tool))",
@@ -132,7 +133,7 @@ ADAPTIVE_THINKING: Final = Repair(
     fix=_enabled,
     always="enabled",
     betas=("thinking-display-",),
-    regrets=wording(r"thinking\.type[^a-z]{1,8}enabled", r"requires adaptive thinking"),
+    regrets=Pattern(r"thinking\.type[^a-z]{1,8}enabled", r"requires adaptive thinking"),
 )
 
 THINKING_SIGNATURE: Final = Repair(
@@ -142,11 +143,11 @@ THINKING_SIGNATURE: Final = Repair(
     because="signatures hold for the upstream that made them, and some know no such blocks",
     wordings=(
         Wording(
-            wording(r"(?:thinking|reasoning_content)`?[^\n]{0,60}must be passed back"),
+            Pattern(r"(?:thinking|reasoning_content)`?[^\n]{0,60}must be passed back"),
             "placeholder",
         ),
         Wording(
-            wording(
+            Pattern(
                 r"(?:tag|variant|type|block)\b[^\n\w]{0,6}(?:redacted_)?thinking\b",
                 r"(?:redacted_)?thinking['\"`]?(?: content)? blocks? (?:is|are) not (?:support|allow|permit)",
                 r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected)[^\n]{0,30}\bthinking\W{0,2}(?:content )?block",
@@ -155,11 +156,11 @@ THINKING_SIGNATURE: Final = Repair(
             "every",
         ),
         Wording(
-            wording(r"must start with a thinking block", r"expected `?thinking`? or `?redacted_thinking`?"),
+            Pattern(r"must start with a thinking block", r"expected `?thinking`? or `?redacted_thinking`?"),
             "prefix",
         ),
         Wording(
-            wording(
+            Pattern(
                 r"(?:thought|thinking)[_ .]?signature|invalid[^\n]{0,30}\bthinking\W{0,2}(?:content )?block",
                 r"\bsignature\b[^\n]{0,60}(?:required|invalid|not valid|mismatch|verif|corrupt|missing|should be)",
                 r"(?:invalid|corrupted?|missing|unknown)[^\n]{0,40}\bsignature\b",

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from companion.protocol.repairs.record import Repair, Wording, wording
+from companion.protocol.repairs.patterns import Pattern
+from companion.protocol.repairs.record import Repair, Wording
 from companion.protocol.repairs.tree import Edits, Node
 
 _CUSTOM: Final = frozenset({None, "custom"})
@@ -56,7 +57,7 @@ TOOL_PROPERTIES: Final = Repair(
     because="the upstream wants both, also for tools without parameters",
     wordings=(
         Wording(
-            wording(
+            Pattern(
                 r"schema missing properties|missing[^\n]{0,30}\bproperties\b",
                 r"(?:parameters|input_schema|inputschema)\.properties\b[^\n]{0,30}(?:required|missing|undefined|expected)",
                 r"\bproperties\b[^\n]{0,30}(?:is|are) (?:required|missing)|must (?:have|contain)[^\n]{0,12}properties",
