@@ -382,7 +382,7 @@ async def test_strange_messages_are_answered_all_the_same(messages):
 
 # === a tool that must be called
 
-TOOLS: list[Event] = [
+OFFERED: list[Event] = [
     {"type": "web_search_20250305"},
     {"name": "report", "input_schema": {"type": "object", "properties": {"word": {"type": "string"}}}},
     {"name": "count", "input_schema": {"type": "object", "properties": {"number": {"type": "integer"}}}},
@@ -398,7 +398,7 @@ TOOLS: list[Event] = [
 )
 async def test_a_request_that_must_use_a_tool_gets_a_call_of_it(choice, name, input):
     async with Simulator() as sim:
-        answer = await turn(sim, [{"role": "user", "content": "hi"}], tools=TOOLS, tool_choice=choice)
+        answer = await turn(sim, [{"role": "user", "content": "hi"}], tools=OFFERED, tool_choice=choice)
     (block,) = answer["content"]
     assert (block["type"], block["name"], block["input"]) == ("tool_use", name, input)
     assert answer["stop_reason"] == "tool_use"
@@ -407,5 +407,5 @@ async def test_a_request_that_must_use_a_tool_gets_a_call_of_it(choice, name, in
 @pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "tool", "name": "nobody"}, "any", None])
 async def test_a_request_that_need_not_use_a_tool_gets_its_text(choice):
     async with Simulator() as sim:
-        answer = await turn(sim, [{"role": "user", "content": "hi"}], tools=TOOLS, tool_choice=choice)
+        answer = await turn(sim, [{"role": "user", "content": "hi"}], tools=OFFERED, tool_choice=choice)
     assert text(answer) == ENDS["hi"]
