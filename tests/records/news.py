@@ -130,8 +130,8 @@ def exchange(
 class Read(Records):
     """Reads what must be there."""
 
-    def exchange(self, id: str) -> Detail:
-        found = super().exchange(id)
+    def there(self, id: str) -> Detail:
+        found = self.exchange(id)
         assert found is not None
         return found
 

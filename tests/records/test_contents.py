@@ -78,7 +78,7 @@ def test_what_was_sent_as_it_came_costs_nothing(tmp_path):
         id = made.tell(body)
         records = made.read()
 
-    (sent,) = [each for each in records.exchange(id).contents if (each.attempt, each.part) == (1, Part.REQUEST_BODY)]
+    (sent,) = [each for each in records.there(id).contents if (each.attempt, each.part) == (1, Part.REQUEST_BODY)]
     assert (sent.same_as, sent.size) == (0, len(body))
 
 
@@ -101,10 +101,10 @@ def test_headers_come_back_in_their_order(tmp_path):
         records = made.read()
 
     shown = tuple((name.decode(), value.decode()) for name, value in HEADERS)
-    told = records.exchange(id).headers
+    told = records.there(id).headers
     assert told["0.request_headers"] == (*shown[:1], ("authorization", "Bearer ***"), *shown[2:])
     assert told["1.response_headers"] == tuple((name.decode(), value.decode()) for name, value in ANSWER)
-    assert records.exchange(other).headers["0.request_headers"][-2:] == (("content-length", "7"), ("x", ""))
+    assert records.there(other).headers["0.request_headers"][-2:] == (("content-length", "7"), ("x", ""))
 
 
 def test_a_stream_comes_back_with_the_time_of_each_event(tmp_path):
@@ -122,7 +122,7 @@ def test_a_stream_comes_back_with_the_time_of_each_event(tmp_path):
         assert [json.loads(event.data)["text"] for event in events] == [str(number) for number in range(2000)]
         assert all(event.event == "content_block_delta" for event in events)
         assert sorted(event.at for event in events) == [event.at for event in events]
-    detail = records.exchange(id)
+    detail = records.there(id)
     assert detail.exchange.response_bytes == detail.attempts[0].received_bytes == len(stream)
 
 

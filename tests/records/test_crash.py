@@ -61,7 +61,7 @@ def complete_and_whole(records: Read, told: list[list[str]]) -> None:
     for id, size, _ in told:
         body = talk.turn()
         assert len(body) == int(size)
-        assert records.exchange(id).exchange.outcome == "complete"
+        assert records.there(id).exchange.outcome == "complete"
         assert records.bytes_of(id, Part.REQUEST_BODY) == body
         assert records.bytes_of(id, Part.RESPONSE_BODY) == b"a" * 400 + b"b" * 400
 

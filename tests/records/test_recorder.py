@@ -25,7 +25,7 @@ OVERLOADED = Fault(
 def test_an_exchange_is_a_row_with_all_that_was_told(tmp_path):
     with recording(tmp_path) as made:
         id = made.tell(b"x" * 1000, client="ann", answer=[b"abc"])
-        detail = made.read().exchange(id)
+        detail = made.read().there(id)
 
     row, (attempt,) = detail.exchange, detail.attempts
     assert (row.method, row.path, row.query, row.stream) == ("POST", "/v1/messages", "beta=true", True)
@@ -62,7 +62,7 @@ def test_a_fault_is_recorded_with_the_upstreams_answer(tmp_path):
         id = made.tell(outcome="error", status=529, fault=OVERLOADED, answer_headers=())
         records = made.read()
 
-    detail = records.exchange(id)
+    detail = records.there(id)
     told = FaultView("upstream", "headers", "overloaded", "we are full", "overloaded_error")
     assert detail.exchange.fault == detail.attempts[0].fault == told
     assert records.bytes_of(id, Part.RESPONSE_BODY, 1) == b'{"type":"error"}'
@@ -73,7 +73,7 @@ def test_an_exchange_that_is_under_way_can_be_seen(tmp_path):
     with recording(tmp_path) as made:
         id = made.tell(settle=False)
         until(lambda: made.recorder.stats.written >= 4)
-        row = made.read().exchange(id).exchange
+        row = made.read().there(id).exchange
 
     assert (row.outcome, row.status, row.ended) == (None, None, None)
     assert row.model == "claude-opus-5-5"
@@ -84,7 +84,7 @@ def test_after_a_crash_what_was_under_way_is_truncated_with_a_note(tmp_path):
         ids = made.tell(settle=False), made.tell()
         made.recorder.close()
     with recording(tmp_path) as made:
-        rows = [made.read().exchange(id).exchange for id in ids]
+        rows = [made.read().there(id).exchange for id in ids]
 
     assert [(row.outcome, row.note) for row in rows] == [("truncated", ENDED_WITHOUT_US), ("complete", None)]
 
@@ -96,8 +96,8 @@ def test_what_another_proxy_has_under_way_is_left_alone(tmp_path):
         with recording(tmp_path) as second:
             other = second.tell()
             rows = second.read()
-        assert rows.exchange(id).exchange.outcome is None
-        assert rows.exchange(other).exchange.outcome == "complete"
+        assert rows.there(id).exchange.outcome is None
+        assert rows.there(other).exchange.outcome == "complete"
 
 
 def test_two_proxies_can_record_into_one_store(tmp_path):
@@ -120,7 +120,7 @@ def test_a_request_that_was_refused_before_it_began_has_a_row(tmp_path):
                 id, now, now - 1, "POST", "/v1/messages", "rejected", 400, None, 0, None, None, None, None, (), None
             )
         )
-        row = made.read().exchange(id).exchange
+        row = made.read().there(id).exchange
 
     assert (row.outcome, row.status, row.endpoint, row.path) == ("rejected", 400, None, "/v1/messages")
     assert row.seconds == pytest.approx(1)
@@ -134,7 +134,7 @@ def test_of_what_went_well_no_body_is_kept_when_only_failed_ones_are_wanted(tmp_
     assert records.body(well, Part.REQUEST_BODY) is None
     assert records.body(well, Part.RESPONSE_BODY) is None
     assert records.bytes_of(failed, Part.REQUEST_BODY) == b"z" * 99
-    assert records.exchange(well).headers["0.request_headers"]
+    assert records.there(well).headers["0.request_headers"]
 
 
 def test_without_bodies_there_are_rows_and_headers(tmp_path):
@@ -144,8 +144,8 @@ def test_without_bodies_there_are_rows_and_headers(tmp_path):
         records = made.read()
 
     assert records.body(id, Part.REQUEST_BODY) is None
-    assert records.exchange(id).exchange.request_bytes == 99
-    assert records.exchange(id).headers["0.request_headers"]
+    assert records.there(id).exchange.request_bytes == 99
+    assert records.there(id).headers["0.request_headers"]
 
 
 def test_without_a_store_nothing_is_heard_or_written(tmp_path):
@@ -163,7 +163,7 @@ def test_when_the_queue_is_full_bodies_are_dropped_and_rows_are_not(tmp_path, mo
         records = made.read()
 
     assert dropped > 0
-    rows = [records.exchange(id).exchange for id in ids]
+    rows = [records.there(id).exchange for id in ids]
     assert {(row.outcome, row.request_bytes, row.response_bytes) for row in rows} == {("complete", 2000, 2 * PART)}
     bodies = [records.body(id, Part.REQUEST_BODY) for id in ids]
     assert {body.missing for body in bodies if body is not None} == {0, 2000}
@@ -176,7 +176,7 @@ def test_one_event_that_cannot_be_stored_costs_no_other(tmp_path):
         after = made.tell()
         records = made.read()
 
-    assert [records.exchange(id).exchange.outcome for id in (before, bad, after)] == ["complete", None, "complete"]
+    assert [records.there(id).exchange.outcome for id in (before, bad, after)] == ["complete", None, "complete"]
     assert {(each["event"], each["kind"]) for each in told} == {
         ("records_mistake", "AttemptEnded"),
         ("records_mistake", "ExchangeSettled"),

@@ -41,7 +41,7 @@ def test_while_another_process_holds_the_lock_rows_wait_and_are_written_afterwar
         after = made.tell(b"last")
         records = made.read()
 
-    rows = [records.exchange(id).exchange for id in (first, locked, after)]
+    rows = [records.there(id).exchange for id in (first, locked, after)]
     assert [(row.outcome, row.request_bytes) for row in rows] == [("complete", 99), ("complete", 99), ("complete", 4)]
     assert rows[1].response_bytes == 6
     assert records.bytes_of(after, Part.REQUEST_BODY) == b"last"
@@ -103,7 +103,7 @@ def test_on_a_full_disk_exchanges_flow_on_and_records_go_on_when_there_is_room(t
             records = made.read()
         from companion.records.views import Part
         assert dropped >= 10, dropped
-        assert [records.exchange(id).exchange.outcome for id in told] == ["complete"] * 26
+        assert [records.there(id).exchange.outcome for id in told] == ["complete"] * 26
         assert records.bytes_of(told[-1], Part.REQUEST_BODY) == last
         """
     )

@@ -7,10 +7,21 @@ from collections.abc import Iterator, Sequence
 from heapq import merge
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
-from sqlalchemy import Engine, Row, Select, bindparam, create_engine, select, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Engine,
+    Row,
+    TextClause,
+    bindparam,
+    create_engine,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import QueuePool
 
@@ -18,7 +29,7 @@ from companion.protocol import sse
 from companion.records.contents import CLIENT, Kind, cooked, numbers, times_of, unpacked
 from companion.records.database import open_for_reading, path_of
 from companion.records.retention import oldest_kept
-from companion.records.schema import FAILED, attempts, blobs, contents, exchanges, learned
+from companion.records.schema import FAILED, FAILURES, attempts, blobs, contents, exchanges, learned
 from companion.records.views import (
     AttemptView,
     Body,
@@ -37,6 +48,7 @@ MOST: Final = 1000
 """The longest page."""
 
 EVERYTHING: Final = Filters()
+COUNTED: Final = 1000
 
 _AT_ONCE: Final = 500
 _KINDS: Final = {
@@ -46,8 +58,11 @@ _KINDS: Final = {
     Part.RESPONSE_BODY: Kind.RESPONSE_BODY,
 }
 _PARTS: Final = {kind: part for part, kind in _KINDS.items()}
-_FAULT: Final = ("party", "phase", "kind", "message", "error_type")
-_LISTS: Final = ("labels", "violations", "repairs")
+_FAULT_COLUMNS: Final = ("fault_party", "fault_phase", "fault_kind", "fault_message", "fault_error_type")
+_LABELS: Final = exchanges.c.keys().index("labels")
+_FAULT: Final = exchanges.c.keys().index(_FAULT_COLUMNS[0])
+_FAULT_END: Final = _FAULT + len(_FAULT_COLUMNS)
+_ANY_FAILURE: Final = object()
 _considered: Final = msgspec.json.Decoder(list[PlanView])
 _words: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -146,60 +161,117 @@ def _listed(
     connection: Connection, filters: Filters, after: str | None, before: str | None, limit: int
 ) -> list[Row[Any]]:
     """Rows in the order of the walk. Of several outcomes each is a walk of its own, by its own index."""
-    order = exchanges.c.id.desc() if before is None else exchanges.c.id.asc()
-    asked = select(exchanges).order_by(order).limit(limit)
-    asked = _within(_where(asked, filters), filters, after, before)
-    wanted: list[str | None] = [*filters.outcomes, *([None] if filters.running else [])]
-    if not wanted:
-        return list(connection.execute(asked))
-    walks = [list(connection.execute(asked.where(exchanges.c.outcome == outcome))) for outcome in wanted]
+    bounds = _bounds(filters, after, before)
+    chosen = [None, *filters.outcomes] if filters.running else list(filters.outcomes)
+    walks = [
+        _walk(connection, [*more, *_conditions(filters)], bounds, limit, newest_first=before is None)
+        for more in ([[_Condition(exchanges.c.outcome, outcome)] for outcome in chosen] or [[]])
+    ]
+    if len(walks) == 1:
+        return walks[0]
     return list(merge(*walks, key=attrgetter("id"), reverse=before is None))[:limit]
 
 
-def _where(asked: Select[Any], filters: Filters) -> Select[Any]:
-    for name in ("endpoint", "model", "session", "client", "status"):
-        value = getattr(filters, name)
-        if value is not None:
-            asked = asked.where(exchanges.c[name] == value)
-    return asked.where(text(FAILED)) if filters.failed else asked
+class _Condition(NamedTuple):
+    """One that an index can find: a column has a value, or (FAILED) the outcome is one of those."""
+
+    column: Column[Any]
+    value: Any
+
+    def found(self) -> ColumnElement[bool] | TextClause:
+        if self.value is _ANY_FAILURE:
+            return text(FAILED)
+        return self.column.is_(None) if self.value is None else self.column == self.value
+
+    def checked(self) -> ColumnElement[bool] | TextClause:
+        """The same, but no index will be used for it."""
+        if self.value is None:
+            return self.found()
+        if self.value is _ANY_FAILURE:
+            return func.coalesce(self.column, "-").in_(FAILURES)
+        unknown = -1 if isinstance(self.value, int) else ""
+        checked: ColumnElement[bool] = func.coalesce(self.column, unknown) == self.value
+        return checked
 
 
-def _within(asked: Select[Any], filters: Filters, after: str | None, before: str | None) -> Select[Any]:
+def _conditions(filters: Filters) -> list[_Condition]:
+    """Those that are usually rare first: that counts where all of them are frequent."""
+    named = [(name, getattr(filters, name)) for name in ("session", "status", "client", "endpoint", "model")]
+    conditions = [_Condition(exchanges.c[name], value) for name, value in named if value is not None]
+    return [_Condition(exchanges.c.outcome, _ANY_FAILURE), *conditions] if filters.failed else conditions
+
+
+def _walk(
+    connection: Connection,
+    conditions: list[_Condition],
+    bounds: list[ColumnElement[bool]],
+    limit: int,
+    *,
+    newest_first: bool,
+) -> list[Row[Any]]:
+    """By the index of the rarest condition: the database itself knows only how rare its values are on average."""
+    if len(conditions) > 1:
+        conditions = sorted(conditions, key=lambda each: _how_many(connection, each, bounds))
+    where = [each.checked() if place else each.found() for place, each in enumerate(conditions)]
+    order = exchanges.c.id.desc() if newest_first else exchanges.c.id.asc()
+    return list(connection.execute(select(exchanges).where(*where, *bounds).order_by(order).limit(limit)))
+
+
+def _how_many(connection: Connection, condition: _Condition, bounds: list[ColumnElement[bool]]) -> int:
+    """Of those within the bounds, up to COUNTED."""
+    some = select(exchanges.c.id).where(condition.found(), *bounds).limit(COUNTED).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _bounds(filters: Filters, after: str | None, before: str | None) -> list[ColumnElement[bool]]:
     """Times and keys are both bounds of the id."""
     id = exchanges.c.id
+    bounds: list[ColumnElement[bool]] = []
     if filters.since is not None:
-        asked = asked.where(id >= oldest_kept(filters.since))
+        bounds.append(id >= oldest_kept(filters.since))
     if filters.until is not None:
-        asked = asked.where(id < oldest_kept(filters.until))
+        bounds.append(id < oldest_kept(filters.until))
     if filters.id:
-        asked = asked.where(id >= filters.id.upper(), id < filters.id.upper() + "~")
+        bounds += (id >= filters.id.upper(), id < filters.id.upper() + "~")
     if after is not None:
-        asked = asked.where(id < after)
+        bounds.append(id < after)
     if before is not None:
-        asked = asked.where(id > before)
-    return asked
+        bounds.append(id > before)
+    return bounds
 
 
 # === rows
 
 
 def _exchange(row: Row[Any]) -> ExchangeView:
-    return ExchangeView(**_made(row))
+    """By position, because a page is fifty of them: the columns are in the order of the fields."""
+    values: tuple[Any, ...] = tuple(row)
+    fields: tuple[Any, ...] = (
+        *values[:_LABELS],
+        _list(values[_LABELS]),
+        *values[_LABELS + 1 : _FAULT],
+        _fault(values[_FAULT:_FAULT_END]),
+        _list(values[_FAULT_END]),
+        _list(values[_FAULT_END + 1]),
+        *values[_FAULT_END + 2 :],
+    )
+    return ExchangeView(*fields)
 
 
 def _attempt(row: Row[Any]) -> AttemptView:
-    values = _made(row)
-    del values["exchange_id"], values["labels"]
-    return AttemptView(**values)
-
-
-def _made(row: Row[Any]) -> dict[str, Any]:
     values = dict(row._mapping)
-    fault = {name: values.pop(f"fault_{name}") for name in _FAULT}
-    values["fault"] = None if fault["kind"] is None else FaultView(**fault)
-    for name in _LISTS:
-        values[name] = _words.decode(values[name]) if values.get(name) else ()
-    return values
+    del values["exchange_id"]
+    fault = _fault(tuple(values.pop(name) for name in _FAULT_COLUMNS))
+    violations, repairs = _list(values.pop("violations")), _list(values.pop("repairs"))
+    return AttemptView(**values, violations=violations, repairs=repairs, fault=fault)
+
+
+def _fault(values: tuple[Any, ...]) -> FaultView | None:
+    return None if values[2] is None else FaultView(*values)
+
+
+def _list(value: str | None) -> tuple[str, ...]:
+    return () if value is None else _words.decode(value)
 
 
 # === contents

@@ -116,6 +116,6 @@ CREATE INDEX exchanges_by_model ON exchanges (model, id) WHERE model IS NOT NULL
 CREATE INDEX exchanges_by_client ON exchanges (client, id) WHERE client IS NOT NULL;
 CREATE INDEX exchanges_by_outcome ON exchanges (outcome, id) WHERE outcome IS NOT NULL;
 CREATE INDEX exchanges_by_status ON exchanges (status, id) WHERE status IS NOT NULL;
-CREATE INDEX exchanges_failed ON exchanges (id) WHERE outcome IN ('error', 'truncated', 'rejected');
+CREATE INDEX exchanges_failed ON exchanges (id) WHERE coalesce(outcome, '') IN ('error', 'truncated', 'rejected');
 CREATE INDEX exchanges_running ON exchanges (id) WHERE outcome IS NULL;
 CREATE UNIQUE INDEX pieces_by_digest ON pieces (digest);

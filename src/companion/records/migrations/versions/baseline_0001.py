@@ -153,8 +153,8 @@ def upgrade() -> None:
         "exchanges_failed",
         "exchanges",
         ["id"],
-        sqlite_where=sa.text("outcome IN ('error', 'truncated', 'rejected')"),
-        postgresql_where=sa.text("outcome IN ('error', 'truncated', 'rejected')"),
+        sqlite_where=sa.text("coalesce(outcome, '') IN ('error', 'truncated', 'rejected')"),
+        postgresql_where=sa.text("coalesce(outcome, '') IN ('error', 'truncated', 'rejected')"),
     )
     op.create_index(
         "exchanges_running",
