@@ -287,6 +287,14 @@ async def test_violations_fail_where_the_endpoint_is_to_be_strict(upstream: Simu
     assert said(await steps(upstream.url, validation="strict"))["valid"] == ("failed", "violations")
 
 
+async def test_violations_fail_where_all_endpoints_are_to_be_strict(upstream: Simulator) -> None:
+    at(upstream, MESSAGES, data_only())
+    strict = loaded(endpoint(url=upstream.url), validation="strict")
+    async with apart(strict, SystemClock()) as endpoints:
+        found = [step async for step in check(endpoints.candidate(CandidateKey("kimi", 0)), SystemClock())]
+    assert said(found)["valid"] == ("failed", "violations")
+
+
 # === the tool
 
 

@@ -190,7 +190,7 @@ class _Check:
         parameters: dict[str, Parameter] = {"status": opened.status, "model": sent}
         return [
             self._accepted(),
-            Step(StepName.FIRST_BYTE, StepState.OK, "answered", parameters, rounded(opened.first_byte - self._began)),
+            Step(StepName.FIRST_BYTE, StepState.OK, "answered", parameters, rounded(_waited(opened, self._began))),
         ]
 
     async def answer(self) -> list[Step]:
@@ -227,7 +227,7 @@ class _Check:
     async def _listen(self) -> Heard:
         assert self._response is not None
         subject = self._subject
-        return await listen(self._response, subject.timeouts, subject.settings.validation, secrets_of(subject))
+        return await listen(self._response, subject.timeouts, subject.validation, secrets_of(subject))
 
     def _asked(self) -> str:
         """What a client would ask for."""
@@ -272,6 +272,13 @@ class _Check:
         if opened.kind is Kind.UNAUTHORIZED:
             return [*refused, Step(StepName.AUTH, StepState.FAILED, "works_neither_way", told(opened))]
         return refused
+
+
+def _waited(response: Response, began: float) -> float:
+    """Seconds to the head of an answer, without those that its connection took."""
+    times = response.timings
+    connecting = sum(seconds for seconds in (times.dns, times.connect, times.tls) if seconds is not None)
+    return max(0.0, response.first_byte - began - connecting)
 
 
 def _not_reached(origin: Origin, fault: Fault, seconds: float) -> list[Step]:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from companion.clock import Clock
 from companion.config.file import Loaded
-from companion.config.models import EndpointSettings, HealthSettings, RepairSettings, Settings, Timeouts
+from companion.config.models import EndpointSettings, HealthSettings, RepairSettings, Settings, Timeouts, Validation
 from companion.config.secrets import Credential
 from companion.errors import Fault, Kind, Party, Phase, UpstreamError
 from companion.events import CircuitChanged, Events
@@ -86,6 +86,7 @@ class Candidate:
     calm: CandidateView
     about: str
     repairs: RepairSettings
+    validation: Validation
     health: Health = field(repr=False)
     slots: Slots = field(repr=False)
     _clock: Clock = field(repr=False)
@@ -247,6 +248,7 @@ class Endpoints:
                 calm=_calm(key, index, settings, credential, way),
                 about=f"{id}:{digest[:16]}",
                 repairs=loaded.settings.repairs_of(settings),
+                validation=loaded.settings.validation_of(settings),
                 health=_kept(old.healths, new.healths, (id, digest), self._health(key, settings, loaded.settings)),
                 slots=slots,
                 _clock=self._clock,

@@ -79,7 +79,7 @@ async def _refusal(response: Response, timeouts: Timeouts) -> bytes:
         response.close()
 
 
-async def listen(response: Response, timeouts: Timeouts, validation: str | None, secrets: Secrets) -> Heard:
+async def listen(response: Response, timeouts: Timeouts, validation: str, secrets: Secrets) -> Heard:
     """Read a streamed answer to its end and judge it. Raises nothing."""
     try:
         async with asyncio.timeout(timeouts.headers + timeouts.idle_gate):
@@ -91,7 +91,7 @@ async def listen(response: Response, timeouts: Timeouts, validation: str | None,
         return Heard(fault=cleaned(error.fault, secrets))
     finally:
         response.close()
-    heard = _no_stream(response, body) or _judged(body, validation or "repair", response.status)
+    heard = _no_stream(response, body) or _judged(body, validation, response.status)
     return heard if heard.fault is None else msgspec.structs.replace(heard, fault=cleaned(heard.fault, secrets))
 
 
