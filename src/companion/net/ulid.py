@@ -9,32 +9,36 @@ _PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHA
 # Of 80 bits the highest starts as 0, so that counting up within a millisecond never overflows. A float gives 53.
 _HIGH: Final = 2**53
 _LOW: Final = 2**26
-# The bits at the end that change from id to id within a millisecond; the text of the rest is kept.
+# The bits at the end that change from id to id; the text of those before them is kept.
 _QUICK: Final = 20
 
 
 class _Maker:
-    """Remembers the last id, because the next one of the same millisecond is that plus one."""
+    """Counts on from the last id, also into the next millisecond: that makes ids unique, and is cheaper than dice.
+
+    The dice are rolled anew with the time's last pair of letters, about once a second.
+    """
 
     def __init__(self) -> None:
-        self._millisecond = -1
-        self._prefix = ""
+        self._second = -1
+        self._time = ""
         self._high = -1
+        self._middle = ""
         self._tail = 0
 
     def new(self, clock: Clock) -> str:
         millisecond = int(clock.wall() * 1000)
-        if millisecond == self._millisecond:
-            self._tail += 1
-        else:
-            self._millisecond = millisecond
+        if millisecond >> 10 != self._second:
+            self._second = millisecond >> 10
+            self._time = _encode(self._second, 4)
             self._tail = int(clock.random() * _HIGH) * _LOW + int(clock.random() * _LOW)
-            self._high = -1
-        high = self._tail >> _QUICK
-        if high != self._high:
-            self._high = high
-            self._prefix = _encode(millisecond, 5) + _encode(high, 6)
-        return self._prefix + _PAIRS[self._tail >> 10 & 1023] + _PAIRS[self._tail & 1023]
+        else:
+            self._tail += 1
+        tail = self._tail
+        if tail >> _QUICK != self._high:
+            self._high = tail >> _QUICK
+            self._middle = _encode(self._high, 6)
+        return self._time + _PAIRS[millisecond & 1023] + self._middle + _PAIRS[tail >> 10 & 1023] + _PAIRS[tail & 1023]
 
 
 def _encode(number: int, pairs: int) -> str:
