@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, ClassVar, Final, NamedTuple
 
 import structlog
@@ -105,15 +106,15 @@ class Text:
         """The one line that there are many of, without what structlog does for any line: `_fields`, written out."""
         seconds = round(event.at - event.started, 3)
         line = (
-            f"{self._time()} [{level}] exchange id={event.id} method={event.method} path={_word(event.path)}"
-            f" outcome={_word(str(event.outcome))} attempts={event.attempts} seconds={seconds}"
+            f"{self._time()} [{level}] exchange id={event.id} method={event.method} path={_usual(event.path)}"
+            f" outcome={_usual(event.outcome)} attempts={event.attempts} seconds={seconds}"
         )
         if event.status is not None:
             line += f" status={event.status}"
         if event.endpoint is not None:
-            line += f" endpoint={_word(event.endpoint)}"
+            line += f" endpoint={_usual(event.endpoint)}"
         if event.model is not None:
-            line += f" model={_word(event.model)}"
+            line += f" model={_usual(event.model)}"
         if event.input_tokens is not None:
             line += f" input_tokens={event.input_tokens}"
         if event.output_tokens is not None:
@@ -162,6 +163,10 @@ class _FromLibraries(logging.Handler):
 def _word(value: Any) -> str:
     text = value if value.__class__ is str else str(value)
     return text if text.isalnum() or (text.isprintable() and " " not in text) else repr(text)
+
+
+# For the words that come again with every exchange.
+_usual: Final = lru_cache(maxsize=256)(_word)
 
 
 class _Direct(NamedTuple):
