@@ -12,7 +12,7 @@ which is better than nothing when nobody is left.
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import inf, isfinite, isinf
 from typing import Final, Protocol
@@ -65,8 +65,7 @@ class Turn(msgspec.Struct, frozen=True):
     last: bool
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One try in flight. `end` settles it, once, and tells the news."""
 
     exchange: Exchange

@@ -1,6 +1,5 @@
 """One exchange: everything that is known about one request on its way through the rooms, from receive to settle."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -44,8 +43,7 @@ class Failure(msgspec.Struct, frozen=True):
     fault: Fault
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """Mutable on purpose, owned by one task. `loaded` is the snapshot of the configuration that holds for all of it."""
 
     id: str
@@ -58,8 +56,8 @@ class Exchange:
     client: str | None = None
     labels: frozenset[str] = frozenset()
     plan: Plan = NO_PLAN
-    failures: list[Failure] = field(default_factory=list)
-    counted: set[CandidateKey] = field(default_factory=set)
+    failures: list[Failure] = []
+    counted: set[CandidateKey] = set()
     attempts: int = 0
     outcome: Outcome = Outcome.ERROR
     status: int | None = None

@@ -48,6 +48,7 @@ class Shared:
         self.connections: set[Member] = set()
         # The event loop holds tasks weakly, and a task may outlive its connection.
         self.tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._second = 0
         self._date = b""
         self._empty: asyncio.Event | None = None
@@ -76,7 +77,9 @@ class Shared:
 
     def begin(self, request: Request, port: Port) -> asyncio.Task[None]:
         """Call the handler."""
-        task = asyncio.get_running_loop().create_task(self._serve(request, port))
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        task = self._loop.create_task(self._serve(request, port))
         self.tasks.add(task)
         return task
 

@@ -59,6 +59,7 @@ class Connection(MessageReader, asyncio.Protocol):
         self._keeper = keeper
         self._clock = clock
         self._peer = peer
+        self._loop: asyncio.AbstractEventLoop
         self._transport: asyncio.Transport
         self._alarm = Alarm(clock, self._due, self._late)
         self._response: Response | None = None
@@ -132,6 +133,9 @@ class Connection(MessageReader, asyncio.Protocol):
             self._transport.abort()
             self._keeper.lost(self)
 
+    def waiter(self) -> asyncio.Future[None]:
+        return self._loop.create_future()
+
     def hold(self, stop: bool) -> None:
         """Stop or go on reading from the network."""
         if stop:
@@ -146,6 +150,7 @@ class Connection(MessageReader, asyncio.Protocol):
     # === called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", transport)
         # One byte and none: whether a request has left us entirely is then always known.
         self._transport.set_write_buffer_limits(high=1, low=0)

@@ -23,6 +23,9 @@ from companion.net.inflate import InflateError, Inflater, inflater
 class Line(Protocol):
     """What a response asks of the connection that it comes from."""
 
+    def waiter(self) -> "asyncio.Future[None]":
+        """Something to wait for."""
+
     def hold(self, stop: bool, /) -> None:
         """Stop or go on reading from the network."""
 
@@ -313,7 +316,7 @@ class Response:
                 self._resumed = self._clock.monotonic()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._line.waiter()
         self._line.arm(self.due())
         try:
             await self._waiter
