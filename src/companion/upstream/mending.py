@@ -10,7 +10,7 @@ from typing import Final
 
 from companion.errors import FAULTS, Fault, Kind, OnCircuit
 from companion.net.h1 import Headers
-from companion.protocol.repairs.record import MAX_RESENDS, Made
+from companion.protocol.repairs.record import MAX_RESENDS, STATUSES, Made
 from companion.protocol.repairs.table import REPAIRS, Repaired, always, apply, find, regretted, warm, without_betas
 from companion.upstream.endpoint import Candidate, Endpoints
 from companion.upstream.learned import Learned
@@ -51,7 +51,7 @@ class Mending:
     def again(self, fault: Fault, question: Question) -> bool:
         """Whether the request is worth sending once more after this; `mend` then gives another one."""
         answer = fault.answer
-        if answer is None or not _about_the_request(fault) or len(self._said) + len(self._regretted) >= MAX_RESENDS:
+        if answer is None or len(self._said) + len(self._regretted) >= MAX_RESENDS:
             return False
         if unwanted := [made for made in regretted(self.made, answer.body) if made in self._before]:
             self._regretted |= {made.name: made for made in unwanted}
@@ -113,7 +113,7 @@ class Mender:
     ) -> Mending | None:
         """For a request that was refused: None where that is the answer."""
         candidate = self._candidate(key, question)
-        if fault.answer is None or candidate is None or candidate.passthrough:
+        if candidate is None or candidate.passthrough or not _about_the_request(fault):
             return None
         if not self._warm:
             await asyncio.to_thread(warm)
@@ -133,7 +133,9 @@ class Mender:
 
 def _about_the_request(fault: Fault) -> bool:
     """Not of a key or an account, whatever else is said; and not an answer that only has nothing in it."""
-    return FAULTS[fault.kind].circuit is not OnCircuit.CREDENTIAL and fault.kind is not Kind.EMPTY_ANSWER
+    if fault.answer is None or FAULTS[fault.kind].circuit is OnCircuit.CREDENTIAL or fault.kind is Kind.EMPTY_ANSWER:
+        return False
+    return fault.answer.status in STATUSES or fault.answer.status < 300
 
 
 def _headers(outgoing: Outgoing, repaired: Repaired) -> tuple[tuple[bytes, bytes], ...]:
