@@ -140,6 +140,49 @@ def run(
 
 
 @app.command()
+def status(
+    config: Config = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Ask there instead of where it should run.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As the admin API says it.")] = False,
+) -> None:
+    """Show how the running proxy is: endpoints, circuits, tries under way, the last switches."""
+    from companion.cli.status import show  # noqa: PLC0415 - for this command only
+
+    show(config, url, json=json)
+
+
+@app.command()
+def logs(
+    words: Annotated[list[str] | None, typer.Argument(metavar="[show ID]", show_default=False)] = None,
+    config: Config = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="NAME", help="Only what this endpoint answered.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Only what asked for this model.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="ID", help="Only this session.")] = None,
+    client: Annotated[str | None, typer.Option(metavar="NAME", help="Only this client.")] = None,
+    outcome: Annotated[list[str] | None, typer.Option(metavar="OUTCOME", help="Only this; may be repeated.")] = None,
+    status: Annotated[int | None, typer.Option(metavar="N", help="Only answers with this status.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what hurt a client.")] = False,
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Only from then on: 2h, 7d, 2026-11-25.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="So many of them.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    bodies: Annotated[bool, typer.Option("--bodies", help="show: print requests and answers, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="For programs: one object a line.")] = False,
+) -> None:
+    """Print what was recorded, or all about one exchange: companion logs show ID."""
+    if words:
+        from companion.cli.logs_show import show_one  # noqa: PLC0415 - for this command only
+
+        if words[0] != "show" or len(words) != 2:
+            raise typer.BadParameter("only `show ID` may stand here", param_hint="words")
+        show_one(config, words[1], bodies=bodies, as_json=json)
+        return
+    from companion.cli.logs import Asked, show_list  # noqa: PLC0415 - for this command only
+
+    asked = Asked(endpoint, model, session, client, tuple(outcome or ()), status, failed, since)
+    show_list(config, asked, limit=limit, follow=follow, as_json=json)
+
+
+@app.command()
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Listen here; 0: any free one.")] = 0,
     once: Annotated[

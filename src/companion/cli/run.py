@@ -1,16 +1,14 @@
 """`companion run -- COMMAND`: a command in the right environment, with a proxy for as long as it runs."""
 
-import http.client
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from companion.cli.client import direct, variables
+from companion.cli.local import answers
 from companion.cli.settings import base_url, is_there, located, own_credential, read, write_first
 from companion.config.file import Loaded
 from companion.net.posix import forward_signals, start
@@ -48,7 +46,7 @@ def _proxy(loaded: Loaded) -> Iterator[str | None]:
     Ours listens on a port of its own. So it takes nobody's place, and no other command comes to depend on it.
     """
     url = base_url(loaded.settings.server)
-    if _answers(url):
+    if answers(url):
         yield url
         return
     serve = ["-m", "companion", "serve", "--attached", "--port", "0", "--config", str(loaded.path)]
@@ -60,24 +58,6 @@ def _proxy(loaded: Loaded) -> Iterator[str | None]:
             yield proxy.stdout.readline().decode().strip() or None
         finally:
             proxy.stdin.close()
-
-
-def _answers(url: str) -> bool:
-    """Whether a companion is there. Who it is does not matter, so its certificate is not looked at."""
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    asking = http.client.HTTPConnection(parts.hostname, parts.port, timeout=2)
-    if parts.scheme == "https":
-        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-        asking = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=2, context=trusting)
-    try:
-        asking.request("GET", "/")
-        return asking.getresponse().read(4096).startswith(b"Claude Code Companion")
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        asking.close()
 
 
 def _status(command: list[str], environ: dict[str, str]) -> int:
