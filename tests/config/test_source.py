@@ -5,7 +5,7 @@ import time
 import pytest
 
 from companion.config.models import Settings
-from companion.config.source import MAX_VALUES
+from companion.config.source import MAX_VALUES, Source
 from tests.config.files import one, refused, settings
 
 
@@ -156,3 +156,8 @@ def test_a_switch_may_be_written_in_the_usual_words(tmp_path, text, value):
 
 def test_any_other_word_is_no_switch(tmp_path):
     assert refused(tmp_path, "response_headers: perhaps\n") == ["line 1, response_headers: must be true or false"]
+
+
+def test_folded_text_has_no_trace_of_its_folds():
+    source = Source("a: >-\n  one\n  two\n\n  three\nb: |\n  one\n  two\n", "x")
+    assert source.data == {"a": "one two\nthree", "b": "one\ntwo\n"}

@@ -17,6 +17,9 @@ MAX_VALUES: Final = 100_000
 
 _MAX_KEY: Final = 100
 
+# What the scanner of round trips puts where a folded text goes on in the next line.
+_FOLD: Final = "\a"
+
 _TAG: Final = "tag:yaml.org,2002:"
 _NUMBERS: Final = frozenset({f"{_TAG}int", f"{_TAG}float", f"{_TAG}bool", f"{_TAG}null"})
 _TEXTS: Final = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})
@@ -83,7 +86,7 @@ class Source:
 
     def _scalar(self, node: Any, place: Place) -> Any:
         if node.tag in _TEXTS:
-            return node.value
+            return node.value.replace(_FOLD, "") if node.style == ">" else node.value
         if node.tag in _NUMBERS:
             try:
                 return getattr(self._constructor, f"construct_yaml_{node.tag.removeprefix(_TAG)}")(node)

@@ -53,13 +53,11 @@ def _plain(opening: str, texts: list[str], gaps: list[str], node: Node, wanted: 
 
 def _commented(opening: str, texts: list[str], gaps: list[str], node: Node, wanted: list[Entry | str]) -> str:
     """Each with the comment behind it on its line, and with the comments above it."""
-    first_line, newline, rest = opening.partition("\n")
-    of_list, before = (first_line, newline + rest) if "#" in first_line else ("", opening)
+    of_list, before = _first_line(opening)
     pieces, comma = [], True
     for entry_text, gap in zip(texts, gaps, strict=True):
         up_to, comma, after = _at_comma(gap)
-        line, newline, rest = after.partition("\n")
-        behind, following = (line, newline + rest) if "#" in line else ("", after)
+        behind, following = _first_line(after)
         pieces.append(_Piece(before, entry_text + up_to, behind))
         before = following
     indent = next((_new_line(each.before) for each in pieces if "\n" in each.before), "\n" + " " * 4)
@@ -82,6 +80,12 @@ def _at_comma(gap: str) -> tuple[str, bool, str]:
             return gap[:position], True, gap[position + 1 :]
         position += 1
     return "", False, gap
+
+
+def _first_line(text: str) -> tuple[str, str]:
+    """A comment on the first line, and the rest, which begins with the line break; or no comment."""
+    line = text.partition("\n")[0].removesuffix("\r")
+    return (line, text[len(line) :]) if "#" in line else ("", text)
 
 
 def _open(text: str) -> bool:

@@ -127,10 +127,19 @@ def _above_first(text: str, node: Node, column: int, name: str) -> tuple[int, in
         position = before
     if node.kind == "mapping" or not lines or _ITEM.match(lines[0].words):
         return start, start
-    words = " ".join(line.words for line in lines).lower()
-    if not _names(node.entries[0].value, words) and (_OF_ALL.search(words) or (name and name in words)):
-        return start, start
-    return lines[0].start, lines[0].start
+    own = _of_item(lines, node.entries[0].value, name)
+    return (own[0].start,) * 2 if own else (start, start)
+
+
+def _of_item(lines: list[_Line], item: Node, name: str) -> list[_Line]:
+    """The lines of a comment above the first item that are about this and not about the whole list."""
+    of_all = [_OF_ALL.search(line.words) is not None or bool(name and name in line.words.lower()) for line in lines]
+    if not any(_names(item, line.words.lower()) for line in lines):
+        return [] if any(of_all) else lines
+    own = 0
+    while of_all[own] and not _names(item, lines[own].words.lower()):
+        own += 1
+    return lines[own:]
 
 
 def _names(item: Node, words: str) -> bool:

@@ -3,12 +3,9 @@
 Unlike what is made of it in `source`, this keeps aliases as aliases, and tells flow style from block style.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 
 
 @dataclass(slots=True, eq=False)
@@ -80,50 +77,58 @@ def _node(event: Any, events: Iterator[Any], text: str) -> Node:
 
 
 def _mapping(event: Any, events: Iterator[Any], text: str) -> Node:
-    node = Node(
-        "mapping", event.start_mark.index, event.end_mark.index, _inner(event, text), flow=bool(event.flow_style)
-    )
+    node = _collection("mapping", event)
     while type(key := next(events)).__name__ != "MappingEndEvent":
-        stands, after = key.start_mark.index, key.end_mark.index
         name = _node(key, events, text).value
         plain = not getattr(key, "style", None)
         value = _node(next(events), events, text)
-        colon = text.find(":", after, max(after, value.start) + 1) + 1 or after
-        node.entries.append(Entry(stands, colon, name, plain and name == "<<", value))
+        colon = text.find(":", key.end_mark.index, max(key.end_mark.index, value.start) + 1) + 1 or key.end_mark.index
+        _settle(value, colon)
+        node.entries.append(Entry(key.start_mark.index, colon, name, plain and name == "<<", value))
     _close(node, key)
     return node
 
 
 def _list(event: Any, events: Iterator[Any], text: str) -> Node:
-    node = Node("list", event.start_mark.index, event.end_mark.index, _inner(event, text), flow=bool(event.flow_style))
+    node = _collection("list", event)
+    if not node.flow and text[node.inner] != "-":
+        node.inner -= 1  # a list as far left as its key is said to begin after its first dash
     column = node.inner - line_start(text, node.inner)
+    start = node.inner
     while type(item := next(events)).__name__ != "SequenceEndEvent":
         value = _node(item, events, text)
-        start = value.start if node.flow else _dash(text, value.start, column)
-        node.entries.append(Entry(start, value.start if node.flow else start + 1, None, False, value))
+        if node.flow:
+            node.entries.append(Entry(value.start, value.start, None, False, value))
+            continue
+        if node.entries:
+            start = _next_dash(text, node.entries[-1].end, column)
+        _settle(value, start + 1)
+        node.entries.append(Entry(start, start + 1, None, False, value))
     _close(node, item)
     return node
 
 
-def _inner(event: Any, text: str) -> int:
-    """Where the entries begin: after an anchor or a tag."""
-    properties = _PROPERTIES.match(text, event.start_mark.index)
-    assert properties is not None
-    return event.end_mark.index if event.flow_style else properties.end()
+def _collection(kind: Literal["mapping", "list"], event: Any) -> Node:
+    start, inner = event.start_mark.index, event.end_mark.index
+    return Node(kind, start, inner, inner, flow=bool(event.flow_style))
+
+
+def _settle(value: Node, colon: int) -> None:
+    """An empty value stands where it could be written, and not where the parser found that there is none."""
+    if value.kind == "scalar" and value.start == value.end:
+        value.start = value.end = value.inner = colon
 
 
 def _close(node: Node, event: Any) -> None:
     node.end = event.end_mark.index if node.flow else node.entries[-1].end
 
 
-def _dash(text: str, position: int, column: int) -> int:
-    """The dash that begins the item which stands at `position`."""
-    begin = line_start(text, position)
-    while True:
-        dash = begin + column
-        if dash < position + 1 and text[dash : dash + 1] == "-" and not text[begin:dash].strip(" -\t"):
-            return dash
-        begin = line_start(text, begin - 1)
+def _next_dash(text: str, position: int, column: int) -> int:
+    """The dash that begins the next item, after comments and blank lines."""
+    begin = line_end(text, position)
+    while begin < len(text) and text[begin : begin + column].strip() + text[begin + column : begin + column + 1] != "-":
+        begin = line_end(text, begin)
+    return begin + column
 
 
 def _last_of_block(text: str, start: int, end: int) -> int:

@@ -5,6 +5,7 @@ of lists are moved as blocks of lines, with the comments that belong to them. Wh
 what was asked for, or nothing comes out. Where an alias or a merge stands in the way, all are written out first.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from companion.config.editing.splices import Splices
 from companion.config.source import Source
 from companion.errors import ConfigError, Problem
 
-_MERGE: Final = "<<"
+_PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)+")
 
 
 class _InTheWay(Exception):
@@ -28,11 +29,10 @@ def rewritten(text: str, want: Mapping[str, Any], name: str) -> str:
     have = _meaning(text, name)
     if same(have, want):
         return text
-    for attempt in (text, _without_aliases(text, name)):
-        if attempt is None:
-            continue
+    for prepare in (str, _without_aliases):
         try:
-            found = _Rewriter(attempt).run(_meaning(attempt, name), want)
+            prepared = prepare(text)
+            found = _Rewriter(prepared).run(_meaning(prepared, name), want)
         except _InTheWay:
             continue
         if _means(found, want, name):
@@ -57,13 +57,15 @@ def _means(text: str, want: Mapping[str, Any], name: str) -> bool:
         return False
 
 
-def _without_aliases(text: str, name: str) -> str | None:
-    """The text with all aliases and merges written out; None where there is none."""
+def _without_aliases(text: str) -> str:
+    """The text with all aliases and merges written out."""
     root = tree(text)
     splices = Splices(text)
     if root is not None:
-        _Expander(text, splices).expand(root, _meaning(text, name))
-    return splices.applied() if splices else None
+        _Expander(text, splices).expand(root, _meaning(text, ""))
+    if not splices:
+        raise _InTheWay
+    return splices.applied()
 
 
 class _Expander:
@@ -83,8 +85,10 @@ class _Expander:
                 if entry.merge:
                     merged = {key: each for key, each in have.items() if key not in own}
                     self._splices.add(entry.start, entry.end, self._written_out(node, entry, merged))
-                elif entry.key is not None:
+                elif entry.key in have:
                     self.expand(entry.value, have[entry.key])
+                else:
+                    raise _InTheWay
 
     def _written_out(self, node: Node, entry: Entry, merged: dict[str, Any]) -> str:
         if node.flow:
@@ -139,7 +143,7 @@ class _Rewriter:
 
     def _needs_lines(self, entry: Entry, want: Any) -> bool:
         column = entry.start - line_start(self._text, entry.start)
-        return entry.key is not None and (writing.is_block(want, column + len(entry.key)) or _is_sections(want))
+        return entry.key is not None and writing.is_block(want, column + len(entry.key))
 
     def _change_mapping(self, node: Node, have: Mapping[str, Any], want: Mapping[str, Any], *, within: bool) -> None:
         own = {entry.key: entry for entry in node.entries if not entry.merge and entry.key is not None}
@@ -220,7 +224,8 @@ class _Rewriter:
         if begin <= entry.start:
             self._put(node, value)
             return
-        anchor = len(self._text[node.start : node.inner].rstrip())
+        properties = _PROPERTIES.match(self._text, node.start)
+        anchor = len(properties[0].rstrip()) if properties is not None else 0
         self._splices.add(entry.colon, node.start + anchor if anchor else entry.colon, f" {value}")
         found = slots(self._text, node, entry.key or "")
         alone = "".join(self._text[slot.lead : slot.head] for slot in found)
@@ -257,10 +262,6 @@ class _Rewriter:
         if position and self._text[position - 1] != "\n":
             text = self._newline + text
         self._splices.add(position, position, text)
-
-
-def _is_sections(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) and each for each in value)
 
 
 def newline_of(text: str) -> str:

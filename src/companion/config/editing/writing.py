@@ -64,7 +64,7 @@ def is_block(value: Any, used: int = 0) -> bool:
     """Whether it needs lines of its own, when `used` characters stand before it."""
     if not isinstance(value, Mapping | list) or not value:
         return False
-    if isinstance(value, list) and any(isinstance(each, Mapping) and len(each) > STEP for each in value):
+    if isinstance(value, list) and any(isinstance(each, Mapping) and each for each in value):
         return True
     return used + len(inline(value)) > _WIDTH
 
