@@ -100,12 +100,17 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     # === called from above
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        # For every event of a stream, so without a call more than it takes.
         if self._state is _State.OPEN:
-            self._encrypt((data,))
+            try:
+                self._tls.write(data)
+            except ssl.SSLError:
+                self.abort()
+            else:
+                self._raw.write(self._outgoing.read())
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        if self._state is _State.OPEN:
-            self._encrypt(list_of_data)
+        self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
         """Close_notify and FIN, once everything before it is out."""
@@ -180,14 +185,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         elif ended:
             self._end_of_input()
             self.close()
-
-    def _encrypt(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        try:
-            for piece in pieces:
-                self._tls.write(piece)
-        except ssl.SSLError:
-            self.abort()
-        self._flush()
 
     def _flush(self) -> None:
         if self._outgoing.pending:
