@@ -172,3 +172,8 @@ SHAPES: dict[Violation, Shape] = {
     _V.FOREIGN_STOP_REASON: _shape(_stop_reason, "test_stop_reasons_of_openai_are_translated", _K.MESSAGE_DELTA),
     _V.END_TURN_WITH_TOOL: _noted(_end_turn, "test_end_turn_with_a_tool_is_only_noted", _K.MESSAGE_DELTA),
 }
+
+# Most rows are about one or two kinds: which ones to look at, in the table's order.
+ABOUT: Final[dict[EventKind, tuple[Violation, ...]]] = {
+    kind: tuple(violation for violation, shape in SHAPES.items() if kind in shape.kinds) for kind in EventKind
+}

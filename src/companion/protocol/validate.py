@@ -25,7 +25,7 @@ from companion.protocol.anthropic import (
 )
 from companion.protocol.grammar import GRAMMAR, Action, Row, State, unexpected
 from companion.protocol.progress import Progress
-from companion.protocol.shapes import SHAPES, Edits, Mend
+from companion.protocol.shapes import ABOUT, SHAPES, Edits, Mend
 from companion.protocol.sse import Frame
 from companion.protocol.violations import Cut, ProtocolError, Violated, Violation
 
@@ -45,6 +45,7 @@ _IMPLIED: Final = {
     "text_delta": ("text", b'{"type":"text","text":""}'),
     "thinking_delta": ("thinking", b'{"type":"thinking","thinking":"","signature":""}'),
 }
+_NOTHING: Final = Mend()
 _CUTS: Final = {
     State.START: "the stream ended before message_start",
     State.MESSAGE: "the stream ended without a stop reason",
@@ -195,9 +196,10 @@ class Stream(Progress):
         edits: Edits = {}
         given = None
         reframe = False
-        for violation, shape in SHAPES.items():
-            mend = shape.check(self, event, frame) if kind in shape.kinds else None
-            if mend is None:
+        for violation in ABOUT[kind]:
+            # Asked of the table each time: its tests take rows out of it.
+            shape = SHAPES.get(violation)
+            if shape is None or (mend := shape.check(self, event, frame)) is None:
                 continue
             self.violations[violation] += 1
             if self._strict and shape.repaired:
@@ -206,7 +208,7 @@ class Stream(Progress):
                 self.repaired = True
                 edits |= mend.edits
                 given, reframe = mend.given or given, mend.reframe or reframe
-        return Mend(edits, given, reframe)
+        return Mend(edits, given, reframe) if edits or given or reframe else _NOTHING
 
     def _before(self, row: Row, event: Event) -> bytes:
         """What a row puts before its event. Raises Violated where that would make half a thing look whole."""
