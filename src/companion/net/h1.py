@@ -129,11 +129,12 @@ class MessageReader:
         self._fields.clear()
 
     def on_headers_complete(self) -> None:
-        if len(self._fields) > MAX_FIELDS:
+        fields = self._fields
+        if len(fields) > MAX_FIELDS:
             raise HeadTooLarge(f"more than {MAX_FIELDS} header fields")
-        self.headers = self._fields.copy()
+        self.headers = fields.copy()
         self.in_head = False
-        self._fields.clear()
+        fields.clear()
         self._quiet = 0
         self.head_received()
 

@@ -43,12 +43,12 @@ def admit(method: str, target: bytes, version: str, headers: Headers, settings: 
 
 
 def _judged(headers: Headers) -> dict[bytes, bytes]:
-    seen: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in _JUDGED:
-            if name in seen:
+    seen = dict(headers)
+    if len(seen) < len(headers):
+        names = [name for name, _ in headers]
+        for name in names:
+            if name in _JUDGED and names.count(name) > 1:
                 raise malformed(f"the header {name.decode()} is there more than once")
-            seen[name] = value
     return seen
 
 
