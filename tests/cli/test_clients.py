@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import re
+import socket
 from pathlib import Path
 
 from companion.config.file import load
 from tests.cli.process import companion, endpoint, serving, write_config
+from tests.proxy.test_tls import Authority
 from tests.support.http import ask
 
 KIMI = endpoint("kimi", "http://127.0.0.1:1")
@@ -123,3 +125,41 @@ async def test_a_running_proxy_knows_new_clients_and_forgets_old_ones(tmp_path: 
             while await status(token) != 401:  # noqa: ASYNC110 - the proxy looks at its file now and then
                 await asyncio.sleep(0.05)
         assert await status(other) != 401
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+async def test_a_proxy_for_others_says_how_they_reach_it_and_that_admin_is_for_this_machine(tmp_path: Path):
+    clients = [{"name": "ann", "token_hash": f"sha256:{'0' * 64}"}]
+    write_config(tmp_path, KIMI, server={"host": "0.0.0.0", "trusted_hosts": ["box.lan"]}, access={"clients": clients})
+    async with serving(tmp_path) as proxy:
+        rows = dict(re.findall(r"^(Proxy|Admin|For others) +(.+)$", proxy.greeting, re.MULTILINE))
+        assert rows["Proxy"].startswith("http://127.0.0.1:")
+        assert rows["Admin"].startswith("http://127.0.0.1:")
+        assert rows["For others"].startswith("http://box.lan:")
+        assert (await ask(proxy.url, "/admin/")).status == 200
+
+
+async def test_a_proxy_with_tls_is_found_by_run(tmp_path: Path):
+    authority = Authority(tmp_path)
+    made = {name: str(path) for name, path in authority.issue().items()}
+    write_config(tmp_path, KIMI, server={"port": free_port(), "tls": made})
+    async with serving(tmp_path) as proxy:
+        ran = await companion("run", "--", "printenv", "ANTHROPIC_BASE_URL", cwd=tmp_path)
+        assert ran.out.strip() == proxy.url
+        assert proxy.url.startswith("https://127.0.0.1:")
+
+
+async def test_run_tells_who_has_no_token_where_to_get_one(tmp_path: Path):
+    clients = [{"name": "ann", "token_hash": f"sha256:{'0' * 64}"}]
+    write_config(tmp_path, KIMI, access={"clients": clients})
+    without = await companion("run", "--", "printenv", "ANTHROPIC_BASE_URL", cwd=tmp_path)
+    assert "companion client add NAME" in without.err
+    having = await companion(
+        "run", "--", "printenv", "ANTHROPIC_AUTH_TOKEN", cwd=tmp_path, ANTHROPIC_AUTH_TOKEN="ccc_x"
+    )
+    assert (having.out.strip(), having.err) == ("ccc_x", "")
