@@ -7,6 +7,7 @@ and merge keys (`<<`) work; a key that is written twice does not.
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from companion.errors import ConfigError, Problem
@@ -118,6 +119,12 @@ def shown(place: Place) -> str:
             plain = part.replace("_", "").replace("-", "").isalnum()
             text += ("." if text else "") + (part if plain else json.dumps(part, ensure_ascii=not part.isprintable()))
     return text
+
+
+@lru_cache(maxsize=4)
+def source_of(text: str, name: str) -> Source:
+    """A Source, which is the same for the same text for a while: it is for reading only, and took a while to make."""
+    return Source(text, name)
 
 
 def _composed(text: str, name: str) -> tuple[Any, Any]:
