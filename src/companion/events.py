@@ -5,7 +5,7 @@ Times are seconds of `Clock.monotonic()` unless a field says otherwise.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -153,7 +153,10 @@ OUTCOMES = ("complete", "repaired", "failed over", "error", "truncated", "cancel
 
 
 class CircuitChanged(msgspec.Struct, frozen=True):
-    """A circuit moved. `scope` is `endpoint`, `credential` or `model`; `until` is when it may be tried again."""
+    """A circuit moved. `scope` is `endpoint`, `credential` or `model`; `until` is when it may be tried again.
+
+    `reason` is in English, `code` and `parameters` say the same to whoever uses words of his own.
+    """
 
     at: float
     endpoint: str
@@ -164,6 +167,8 @@ class CircuitChanged(msgspec.Struct, frozen=True):
     after: str
     reason: str
     until: float | None
+    code: str = ""
+    parameters: Mapping[str, Any] = {}
 
 
 class RepairLearned(msgspec.Struct, frozen=True):

@@ -305,6 +305,8 @@ def test_each_transition_is_published(bench: Bench) -> None:
             after="open",
             reason="open: 1 x unauthorized",
             until=now + 900,
+            code="faults_in_a_row",
+            parameters={"faults": {"unauthorized": 1}},
         )
     ]
 

@@ -288,9 +288,20 @@ class Health:
         def tell(before: CircuitState, after: CircuitState, reason: Reason, until: float | None) -> None:
             self.uneasy = True
             if self.live:
-                now, key = self._clock.monotonic(), self.key
                 self._events.publish(
-                    CircuitChanged(now, key.endpoint, key.credential, scope, model, before, after, reason.text(), until)
+                    CircuitChanged(
+                        at=self._clock.monotonic(),
+                        endpoint=self.key.endpoint,
+                        credential=self.key.credential,
+                        scope=scope,
+                        model=model,
+                        before=before,
+                        after=after,
+                        reason=reason.text(),
+                        until=until,
+                        code=reason.code,
+                        parameters=reason.parameters,
+                    )
                 )
 
         return tell
