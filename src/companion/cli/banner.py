@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Final
 
 from companion import __version__
 from companion.cli.check import warnings
@@ -9,6 +10,9 @@ from companion.cli.client import DISCOVERY, line, shell_of, variables
 from companion.cli.settings import outer_url, own_credential
 from companion.config.file import Loaded
 from companion.config.hosts import is_loopback
+from companion.records.database import path_of
+
+NOTICE: Final = " (hold prompts and code; yours alone; records.store: none turns them off)"
 
 
 def greeting(loaded: Loaded, addresses: list[str], *, first: bool) -> str:
@@ -22,6 +26,9 @@ def greeting(loaded: Loaded, addresses: list[str], *, first: bool) -> str:
     ]
     if not is_loopback(loaded.settings.server.host):
         lines.insert(3, f"  For others     {outer_url(loaded.settings.server)} (with the token of a client)")
+    store = loaded.settings.records.store
+    if store is not None:
+        lines.append(f"  Records        {path_of(store, loaded.path.parent)}{NOTICE if first else ''}")
     if first:
         lines += ["", *_settings_of_the_client(loaded, addresses[0])]
     lines += ["", *_state(loaded)]

@@ -73,8 +73,9 @@ class Records:
     def __init__(self, path: Path) -> None:
         open_for_reading(path).close()
         self.path = path
+        # A file that was set aside meanwhile is not read much longer.
         self._engine: Engine = create_engine(
-            "sqlite://", creator=lambda: open_for_reading(path), poolclass=QueuePool, pool_size=2, max_overflow=2
+            "sqlite://", creator=lambda: open_for_reading(path), poolclass=QueuePool, pool_size=2, pool_recycle=30
         )
 
     @classmethod
