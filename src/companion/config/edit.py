@@ -20,7 +20,7 @@ from companion.config.file import MAX_FILE, Loaded, bytes_of, decoded, parse, re
 from companion.config.history import History, Version
 from companion.config.masked import masked_text
 from companion.config.models import Settings
-from companion.config.source import Source, sections
+from companion.config.source import sections, source_of
 from companion.config.stamps import stamp
 from companion.errors import CompanionError, ConfigError, Problem
 from companion.net.posix import hold_alone
@@ -74,7 +74,7 @@ class Editor:
         with self._alone():
             before = self._matching(if_match)
             text = self._text(before)
-            data = copy.deepcopy(_data(text, self._path.name))
+            data = _data(text, self._path.name)
             edit(data)
             return self._replace(before, rewritten(text, _plain(data), self._path.name), why)
 
@@ -154,10 +154,11 @@ class Editor:
 
 
 def _data(text: str, name: str) -> dict[str, Any]:
-    source = Source(text, name)
+    """What a text says, as the caller's own."""
+    source = source_of(text, name)
     if source.problems:
         raise ConfigError(tuple(source.problems))
-    return dict(sections(source.data, name))
+    return copy.deepcopy(dict(sections(source.data, name)))
 
 
 def _etag(content: bytes) -> str:

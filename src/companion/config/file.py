@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from companion.config import problems, proxies, secrets
 from companion.config.models import EndpointSettings, HeaderEdits, Settings
 from companion.config.secrets import NOT_NEEDED, Credential
-from companion.config.source import Source, sections
+from companion.config.source import sections, source_of
 from companion.config.stamps import Stamp, stamp, stamps
 from companion.errors import ConfigError, Problem
 from companion.net.posix import give_to
@@ -106,7 +106,7 @@ def resolved(settings: Settings, path: Path, before: Stamp | None) -> Loaded:
 
 def parse(text: str, path: Path) -> Settings:
     """The settings that `text` means as the content of `path`. Raises ConfigError."""
-    source = Source(text, path.name)
+    source = source_of(text, path.name)
     data = sections(source.data, path.name)
     wrong = list(source.problems)
     try:

@@ -14,7 +14,7 @@ from companion.config.editing.layout import Slot, slots
 from companion.config.editing.matching import matched, same
 from companion.config.editing.nodes import Entry, Node, line_end, line_start, tree
 from companion.config.editing.splices import Splices
-from companion.config.source import Source
+from companion.config.source import source_of
 from companion.errors import ConfigError, Problem
 
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)+")
@@ -42,7 +42,7 @@ def rewritten(text: str, want: Mapping[str, Any], name: str) -> str:
 
 
 def _meaning(text: str, name: str) -> dict[str, Any]:
-    source = Source(text, name)
+    source = source_of(text, name)
     if source.problems:
         raise ConfigError(tuple(source.problems))
     if source.data is not None and not isinstance(source.data, dict):
