@@ -12,6 +12,7 @@ import trustme
 from companion.errors import Fault, Kind, Party, Phase
 from companion.net.dial import Origin, Resolve, dial, resolve
 from companion.net.proxies import Proxy, Unusable
+from companion.net.tunnel import Tunnel
 from tests.net.test_dial import BROADCAST, full, resolving
 from tests.support.proxies import HttpProxy, HttpsProxy, NamingSocksProxy, SocksProxy
 from tests.upstream.wire import Wire, fault_of, fin, raw, rst, serving, trusting, until
@@ -162,6 +163,27 @@ async def test_an_upstream_that_leaves_at_once_is_heard_to_leave(kind, authority
         client = await reach(proxy.url, to(up), trusting(authority))
         await client.ended.wait()
         assert client.got == b"bye"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("size", [1, 200_000])
+async def test_what_comes_at_once_with_the_end_is_heard(secure, size, authority):
+    async def asked(peer):
+        await peer.take(lambda seen: len(seen) if b"\r\n\r\n" in seen else None)
+
+    script = [asked, raw(b"HTTP/1.1 200 OK\r\n\r\n" + b"bye" * size), fin]
+    async with Wire(script, tls=serving(authority, "127.0.0.1") if secure else None) as proxy:
+        client = await reach(proxy.url, Origin("http", "api.example", 80), trusting(authority))
+        await client.ended.wait()
+        assert client.got == b"bye" * size
+
+
+async def test_pieces_that_come_before_the_upstreams_protocol_are_kept_for_it():
+    tunnel = Tunnel()
+    for piece in (b"HTTP/1.1 200 OK\r\n\r", b"\none ", b"two ", b"three"):
+        tunnel.data_received(piece)
+    assert await tunnel.head == b"HTTP/1.1 200 OK\r\n\r\n"
+    assert tunnel.rest == b"one two three"
 
 
 async def test_the_password_is_for_the_proxy_only(authority):
@@ -366,6 +388,17 @@ async def test_an_upstream_that_is_silent_in_the_handshake(kind, authority):
 async def test_an_upstream_that_leaves_in_the_handshake(kind, authority):
     async with Wire([fin]) as up, made(kind, authority) as proxy:
         failed = await fault(proxy.url, Origin("https", "127.0.0.1", up.port), trusting(authority))
+        assert (failed.phase, failed.kind) == (Phase.TLS, Kind.TLS)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_an_upstream_that_leaves_before_the_handshake(secure, authority):
+    async def asked(peer):
+        await peer.take(lambda seen: len(seen) if b"\r\n\r\n" in seen else None)
+
+    script = [asked, raw(b"HTTP/1.1 200 OK\r\n\r\n"), fin]
+    async with Wire(script, tls=serving(authority, "127.0.0.1") if secure else None) as proxy:
+        failed = await fault(proxy.url, Origin("https", "api.example", 443), trusting(authority))
         assert (failed.phase, failed.kind) == (Phase.TLS, Kind.TLS)
 
 

@@ -107,8 +107,7 @@ async def test_what_requests_use_goes_first():
         transport.keep_warm(limits(), always)
         await ready(transport, 2)
         await body_of(await send(transport))
-        assert len(up.requests) == 2
-        assert transport._pool._idle[-1].used
+        assert [connection.used for connection in transport._pool._idle] == [False, True]
 
 
 # === renewed

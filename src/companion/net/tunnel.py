@@ -26,7 +26,7 @@ _UPSTREAM: Final = {502: Kind.BAD_GATEWAY, 503: Kind.UNAVAILABLE, 504: Kind.CONN
 class Tunnel(asyncio.Protocol):
     """The proxy's end of a connection until it is the upstream's. `rest` is what came behind the proxy's answer.
 
-    `head` is that answer, empty if it is too long. Then reading stops: the rest waits for whoever takes over.
+    `head` is that answer, empty if it is too long. Whoever awaits it hears of the connection's end: that comes later.
     """
 
     def __init__(self) -> None:
@@ -34,23 +34,20 @@ class Tunnel(asyncio.Protocol):
         self.rest = b""
         self.transport: asyncio.Transport
         self._seen = bytearray()
-        self._lost = False
-        self._error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._seen += data
         if self.head.done():
             self.rest += data
-        elif (end := self._seen.find(_END)) >= 0 or len(self._seen) > MAX_HEAD:
-            self.transport.pause_reading()
+            return
+        self._seen += data
+        if (end := self._seen.find(_END)) >= 0 or len(self._seen) > MAX_HEAD:
             self.rest = bytes(self._seen[end + len(_END) :])
             self.head.set_result(bytes(self._seen[: end + len(_END)]) if 0 <= end <= MAX_HEAD else b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost, self._error = True, exc
         if not self.head.done():
             self.head.set_exception(exc or ConnectionAbortedError())
             self.head.exception()  # nobody may be waiting any more
@@ -61,10 +58,6 @@ class Tunnel(asyncio.Protocol):
         protocol.connection_made(self.transport)
         if self.rest:
             protocol.data_received(self.rest)
-        if self._lost:
-            protocol.connection_lost(self._error)
-        elif not self.transport.is_closing():
-            self.transport.resume_reading()
 
 
 async def connect(errand: Errand, tls: float, context: ssl.SSLContext | None, resolve: Resolve, steps: Steps) -> Tunnel:
