@@ -123,6 +123,6 @@ async def test_follow_prints_each_exchange_of_a_running_proxy_when_it_is_over(tm
 async def test_the_first_run_says_that_records_hold_prompts_and_later_ones_where_they_are(tmp_path):
     for first in (True, False):
         async with serving(tmp_path, "--port", "0") as proxy:
-            (line,) = [line for line in proxy.greeting.splitlines() if line.startswith("  Records ")]
+            (line,) = [line for line in proxy.greeting.splitlines() if line.startswith("Records ")]
         assert "companion.db" in line
         assert ("hold prompts and code" in line) == first
