@@ -189,3 +189,19 @@ async def test_an_upstream_that_cannot_be_reached_has_no_fault_by_that(endpoints
     assert endpoints.candidate(KIMI).health.tally.failures == 0
     assert endpoints.views()[0].ready
     await endpoints.aclose()
+
+
+async def test_after_many_changes_there_are_no_more_tasks_and_connections_than_before(endpoints, tmp_path, soon):
+    async with Wire(SERVED) as up:
+        endpoints.apply(read(tmp_path, up))
+        endpoints.warm()
+        await until(lambda: idle(endpoints) == 1)
+        tasks = len(asyncio.all_tasks())
+        for number in range(60):
+            endpoints.apply(read(tmp_path, up, f"pool: {{idle: {100 + number}s}}"))
+            await asyncio.sleep(0.005)
+        await until(lambda: idle(endpoints) == 1)
+        await until(lambda: sum(not peer.gone.is_set() for peer in up.peers) == 1)
+        alive = sum(not peer.task.done() for peer in up.peers)
+        assert len(asyncio.all_tasks()) - alive < tasks
+        await endpoints.aclose()
