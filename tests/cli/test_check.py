@@ -16,7 +16,11 @@ async def test_a_good_configuration_is_summed_up_in_the_order_of_trying(tmp_path
     assert ended.code == 0
     assert ended.err == ""
     assert f"{tmp_path / 'config.yaml'} is fine." in ended.out
-    assert "http://127.0.0.1:8099" in ended.out
+    assert [line.split(maxsplit=1) for line in ended.out.splitlines()[2:5]] == [
+        ["Proxy", "http://127.0.0.1:8099"],
+        ["Clients", "every program on this machine"],
+        ["Records", "sqlite:///companion.db"],
+    ]
     rows = [line.split() for line in ended.out.splitlines() if line.startswith("  ")]
     assert [row[:3] for row in rows] == [
         ["1", "first", "https://a.example"],
@@ -73,3 +77,23 @@ async def test_a_home_that_nobody_has_is_one_sentence(tmp_path):
 
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
+
+
+async def test_clients_and_records_are_said(tmp_path):
+    client = {"name": "ann", "token_hash": "sha256:" + "0" * 64}
+    write_config(tmp_path, server={"host": "0.0.0.0", "port": 8099}, access={"clients": [client]}, records={"store": "none"})
+    ended = await companion("check", cwd=tmp_path)
+
+    assert [line.split(maxsplit=1) for line in ended.out.splitlines()[2:5]] == [
+        ["Proxy", "http://127.0.0.1:8099"],
+        ["Clients", "ann"],
+        ["Records", "none"],
+    ]
+
+
+async def test_an_address_that_others_reach_needs_clients_also_on_the_command_line(tmp_path):
+    write_config(tmp_path)
+    ended = await companion("serve", "--host", "0.0.0.0", cwd=tmp_path)
+
+    assert ended.code == 2
+    assert ended.err.startswith("--host: can be reached from other machines, and nothing says who may use it")

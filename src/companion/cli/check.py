@@ -11,8 +11,12 @@ from companion.config.models import EndpointSettings
 def report(explicit: str | None) -> None:
     """Print a summary. Secrets that cannot be resolved are warnings: the proxy serves with what is left."""
     loaded = opened(explicit)
-    print(f"{loaded.path} is fine.\n\nProxy  {base_url(loaded.settings.server)}")
-    endpoints = sorted(loaded.settings.endpoints, key=lambda each: each.priority)
+    settings = loaded.settings
+    clients = ", ".join(client.name for client in settings.access.clients)
+    print(f"{loaded.path} is fine.\n\nProxy    {base_url(settings.server)}")
+    print(f"Clients  {clients or 'every program on this machine'}")
+    print(f"Records  {settings.records.store or 'none'}")
+    endpoints = sorted(settings.endpoints, key=lambda each: each.priority)
     if endpoints:
         print("\nEndpoints, in the order they are tried:")
         _table([_row(each) for each in endpoints])

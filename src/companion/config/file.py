@@ -18,7 +18,6 @@ from companion.config.secrets import NOT_NEEDED, Credential
 from companion.config.source import sections, source_of
 from companion.config.stamps import Stamp, stamp, stamps
 from companion.errors import ConfigError, Problem
-from companion.net.posix import give_to
 
 NAME: Final = "config.yaml"
 VARIABLE: Final = "COMPANION_CONFIG"
@@ -134,6 +133,8 @@ def write(path: Path, text: str) -> None:
 
 def replace(path: Path, content: bytes) -> Stamp:
     """Like `write`, and tells the stamp of just this file, be it replaced at once again by somebody else."""
+    from companion.net.posix import give_to  # noqa: PLC0415 - takes asyncio along, which reading does without
+
     path = Path(os.path.realpath(path))
     if not path.parent.exists():
         path.parent.mkdir(parents=True)

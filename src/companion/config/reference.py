@@ -46,7 +46,7 @@ endpoints:
 | rate | `1KB/s`, `64KiB/s`; a plain number is bytes a second |
 | path | relative ones start at the folder of the configuration file; `~` is your home |
 
-Secrets (`auth.values` and `headers.set` of an endpoint) are written as
+Secrets (`auth.values`, `headers.set` and `proxy` of an endpoint, and `defaults.proxy`) are written as
 
 | in the file | is |
 |---|---|
@@ -55,7 +55,8 @@ Secrets (`auth.values` and `headers.set` of an endpoint) are written as
 | `keyring:name` | what the system's keychain has for `name` and the service `claude-code-companion` (extra `keyring`) |
 | anything else | the secret itself |
 
-One that cannot be had takes that key out of use, or for a header the endpoint, with the reason; the rest serves.
+One that cannot be had takes that key out of use, or for a header or a proxy the endpoint, with the reason; the rest
+serves. What is put into a proxy's URL before its `@` is percent-encoded on the way: a password may hold any character.
 
 A key that is left out, or has no value, has its default. A key that does not exist is a mistake, and so is one that is
 written twice, or an endpoint's name or id that another one has.

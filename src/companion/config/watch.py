@@ -67,9 +67,13 @@ class Watcher:
         """
         async with self._turn:
             loaded = await asyncio.to_thread(change)
-            self._known, self._refused = loaded.seen, ()
+            self.wrote(loaded)
             self._on_change(loaded)
             return loaded
+
+    def wrote(self, loaded: Loaded) -> None:
+        """The file is as `loaded` tells because we wrote it, and in force: that is no news, but what comes after it."""
+        self._known, self._refused = loaded.seen, ()
 
     async def _at_rest(self, now: Mapping[Path, Stamp | None]) -> Mapping[Path, Stamp | None]:
         waited = 0.0
