@@ -2,22 +2,23 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 from companion.errors import Answer, Fault, Kind, Party, Phase
 from companion.events import AttemptStarted, RepairLearned
 from companion.records.contents import unpacked
 from companion.records.views import Part
-from tests.records.news import ANSWER, CLOCK, HEADERS, Recording, recording
+from tests.records.news import ANSWER, CLOCK, HEADERS, recording
 
 KEY = "sk-canary-of-an-endpoint-0123456789"
 OWN = "canary-login-of-the-client-0123456789"
 PIECES = (KEY, OWN, KEY[:-1], OWN[:-1], KEY[1:], OWN[1:])
 
 
-def everything(made: Recording) -> bytes:
-    """Every file of the store, every value in it, and every blob decompressed."""
-    found = [file.read_bytes() for file in made.folder.iterdir()]
-    with closing(sqlite3.connect(made.path)) as connection:
+def unmasked(folder: Path) -> bytes:
+    """Every file of the store, and every blob in it decompressed."""
+    found = [file.read_bytes() for file in folder.iterdir() if file.name.startswith("companion.db")]
+    with closing(sqlite3.connect(folder / "companion.db")) as connection:
         for size, data in connection.execute("SELECT size, data FROM blobs"):
             found.append(unpacked(data, size))
     return b"\n".join(found)
@@ -44,7 +45,7 @@ def test_credentials_are_nowhere_in_the_store(tmp_path):
         made.events.publish(RepairLearned(CLOCK.monotonic(), "kimi", "digest", "m", "effort", f"not {KEY}"))
         records = made.read()
 
-    stored = everything(made)
+    stored = unmasked(tmp_path)
     assert b"upstream.example" in stored
     assert b"claude-opus-5-5" in stored
     for piece in PIECES:
@@ -69,7 +70,7 @@ def test_a_credential_across_pieces_of_a_stream_is_found_wherever_it_is_cut(tmp_
     for id in ids:
         assert records.bytes_of(id, Part.RESPONSE_BODY) == masked
         assert records.bytes_of(id, Part.RESPONSE_BODY, 1) == masked
-    stored = everything(made)
+    stored = unmasked(tmp_path)
     for piece in PIECES:
         assert piece.encode() not in stored
 
