@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -209,6 +210,20 @@ async def test_a_cut_is_a_close_notify_without_the_final_chunk(authority):
         assert (answer.body, answer.whole) == (b"data: half\n\n", False)
         assert c.reader.at_eof()
         assert c.reader.exception() is None
+
+
+async def test_whoever_looks_can_tell_our_end_from_a_cable_that_was_cut(authority):
+    def ask(port: int) -> bytes:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            authority.client().wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as secure,
+        ):
+            secure.sendall("\r\n".join(GET).encode())
+            # Without a close_notify this would be an SSLEOFError in the end.
+            return b"".join(iter(lambda: secure.recv(4096), b""))
+
+    async with serving(authority.issue(), cut) as at:
+        assert (await asyncio.to_thread(ask, at.port)).endswith(b"data: half\n\n\r\n")
 
 
 async def test_a_client_of_the_standard_library_notices_a_cut(authority):
