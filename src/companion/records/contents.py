@@ -32,7 +32,8 @@ _INSERT: Final = (
 )
 _USED: Final = "UPDATE pieces SET refs = refs + ? WHERE id = ?"
 _FIND: Final = "SELECT id FROM pieces WHERE digest = ?"
-_NEW: Final = "INSERT INTO pieces (refs, digest) VALUES (0, ?)"
+_LAST: Final = "SELECT coalesce(max(id), 0) FROM pieces"
+_NEW: Final = "INSERT INTO pieces (id, refs, digest) VALUES (?, ?, ?)"
 _BLOB: Final = "INSERT INTO blobs (id, size, data) VALUES (?, ?, ?)"
 _UNUSED: Final = "DELETE FROM pieces WHERE id = ? AND refs <= 0"
 _WITHOUT: Final = "DELETE FROM blobs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM pieces WHERE pieces.id = blobs.id)"
@@ -74,15 +75,22 @@ class Contents:
         self._compress: Callable[[bytes], bytes] = zstandard.ZstdCompressor(level=_LEVEL).compress
         self._memory = Memory()
         self._rows: list[tuple[object, ...]] = []
-        self._uses: Counter[int] = Counter()
-        self._lost: set[int] = set()
+        self._used: list[int] = []
+        self._lost: list[int] = []
+        # Of this batch: pieces by their digests, blobs, and the last number that is taken.
+        self._new: dict[bytes, int] = {}
+        self._blobs: list[tuple[int, int, bytes]] = []
+        self._last: int | None = None
 
     def forget(self) -> None:
         """What was written last may not be there (a rollback, or somebody else deleted): take nothing for known."""
         self._memory.clear()
-        self._rows.clear()
-        self._uses.clear()
-        self._lost.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        for gathered in (self._rows, self._used, self._lost, self._new, self._blobs):
+            gathered.clear()
+        self._last = None
 
     def put(
         self,
@@ -104,7 +112,7 @@ class Contents:
         middle = [Piece(piece.data, self._ref(mask.bytes(piece.data))) for piece in cut(data[start:end])]
         pieces = [*known[:front], *middle, *known[len(known) - back :]]
         refs = [piece.ref for piece in pieces]
-        stored = Known(len(data), pieces, [ref for ref in refs if ref.__class__ is int], _encode(_joined(refs)))
+        stored = Known(len(data), pieces, [ref for ref in refs if ref.__class__ is int], _encode(refs))
         if remember:
             self._memory.keep(like, stored)
         self._row(place, stored.size, stored.shared, stored.recipe, None)
@@ -139,9 +147,7 @@ class Contents:
         for exchange in exchanges:
             found = self._connection.execute(f"SELECT recipe FROM contents WHERE {where}", (exchange,))  # noqa: S608 - ours
             for (recipe,) in found:
-                for number in numbers(recipe):
-                    self._uses[number] -= 1
-                    self._lost.add(number)
+                self._lost += numbers(recipe)
             self._connection.execute(f"DELETE FROM contents WHERE {where}", (exchange,))  # noqa: S608 - numbers only
         self.flush()
 
@@ -149,31 +155,39 @@ class Contents:
         """Write what was put."""
         write = self._connection.executemany
         write(_INSERT, self._rows)
-        write(_USED, [(count, number) for number, count in self._uses.items()])
+        uses = Counter(self._used)
+        write(_NEW, [(number, uses.pop(number), digest) for digest, number in self._new.items()])
+        write(_BLOB, self._blobs)
         if self._lost:
-            lost = [(number,) for number in self._lost]
+            uses.subtract(self._lost)
+        write(_USED, [(count, number) for number, count in uses.items()])
+        if self._lost:
+            lost = [(number,) for number in set(self._lost)]
             write(_UNUSED, lost)
             write(_WITHOUT, lost)
             self._memory.clear()
-        self._rows.clear()
-        self._uses.clear()
-        self._lost.clear()
+        self._clear()
 
     def _ref(self, masked: bytes) -> Ref:
         if len(masked) <= SMALL:
             return masked
         digest = hashlib.sha256(masked).digest()
+        number = self._new.get(digest)
+        if number is not None:
+            return number
         found = self._connection.execute(_FIND, (digest,)).fetchone()
         if found is not None:
             return int(found[0])
-        number = self._connection.execute(_NEW, (digest,)).lastrowid
-        assert number is not None
+        if self._last is None:
+            self._last = self._connection.execute(_LAST).fetchone()[0]
+        self._last += 1
         packed = self._compress(masked)
-        self._connection.execute(_BLOB, (number, len(masked), packed if len(packed) < len(masked) else masked))
-        return number
+        self._blobs.append((self._last, len(masked), packed if len(packed) < len(masked) else masked))
+        self._new[digest] = self._last
+        return self._last
 
     def _row(self, place: Place, size: int, shared: Sequence[int], recipe: bytes, times: bytes | None) -> None:
-        self._uses.update(shared)
+        self._used += shared
         self._rows.append((*place, size, None, recipe, times))
 
     def _timed(self, times: Times) -> bytes:
@@ -187,22 +201,6 @@ class Contents:
         packed = _encode(flat)
         smaller = self._compress(packed)
         return smaller if len(smaller) < len(packed) else packed
-
-
-def _joined(refs: Sequence[Ref | None]) -> list[Ref]:
-    """Neighbours that are bytes as one."""
-    recipe: list[Ref] = []
-    text = b""
-    for ref in refs:
-        assert ref is not None
-        if ref.__class__ is bytes:
-            text += ref
-            continue
-        if text:
-            recipe.append(text)
-            text = b""
-        recipe.append(ref)
-    return [*recipe, text] if text else recipe
 
 
 # === reading

@@ -16,7 +16,7 @@ from zlib import crc32
 SMALL: Final = 64
 """Pieces up to this many bytes stand in the recipe itself."""
 
-_SHORT: Final = 512
+_SHORT: Final = 1024
 _CLOSERS: Final = b" \t\r\n,]}"
 _LONGEST_CLOSING: Final = 32
 _BEGIN: Final = re.compile(rb'\{\s*"(?:role|type|tool_use_id|name)"\s*:')

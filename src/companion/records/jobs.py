@@ -5,7 +5,7 @@ be masked in all that belongs to it, and its times count from its start.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from sqlite3 import Connection
 from typing import Any, Final, Literal
@@ -25,7 +25,7 @@ from companion.events import (
 from companion.net.h1 import header
 from companion.records.contents import BODIES, CLIENT, Contents, Kind, Place
 from companion.records.cut import Piece, cut_headers, cut_json
-from companion.records.mask import Mask, hidden, presented, sensitive
+from companion.records.mask import Mask, presented, written
 from companion.records.rows import Rows
 from companion.records.tape import Stream, TapePart
 
@@ -315,12 +315,6 @@ class Jobs:
         if headers:
             like = (mask.secrets, place.kind, place.attempt > 0)
             self.contents.put(place, written(headers), mask, cut_headers, like=like)
-
-
-def written(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Headers as text, one a line, credentials hidden."""
-    shown = [(name, hidden(value) if sensitive(name.lower()) else value) for name, value in headers]
-    return b"".join([b"%b: %b\n" % each for each in shown])
 
 
 def _whole(data: bytes) -> list[Piece]:

@@ -20,6 +20,7 @@ _SENSITIVE: Final = re.compile(
     rb"(?:^|.*[-_])(?:authorization|api-?key|cookie2?|token|secret|password|credentials?|access-key|subscription-key)"
 )
 _SHOWN: Final = 4
+_NAMES: Final = 1024
 _LONG: Final = 16
 
 
@@ -74,17 +75,28 @@ def _stars(found: "re.Match[bytes]") -> bytes:
     return b"*" * len(found[0])
 
 
-_sensitive_names: Final[dict[bytes, bool]] = {}
+class _Sensitive(dict[bytes, bool]):
+    """Remembers names, because each comes with every request."""
+
+    def __missing__(self, name: bytes) -> bool:
+        found = _SENSITIVE.fullmatch(name.lower()) is not None
+        if len(self) < _NAMES:
+            self[name] = found
+        return found
+
+
+_sensitive: Final = _Sensitive()
 
 
 def sensitive(name: bytes) -> bool:
-    """Whether a header of this name (lower case) holds a credential."""
-    known = _sensitive_names.get(name)
-    if known is None:
-        known = _SENSITIVE.fullmatch(name) is not None
-        if len(_sensitive_names) < 1024:
-            _sensitive_names[name] = known
-    return known
+    """Whether a header of this name holds a credential."""
+    return _sensitive[name]
+
+
+def written(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as text, one a line, credentials hidden."""
+    known = _sensitive
+    return b"".join([b"%b: %b\n" % (name, hidden(value) if known[name] else value) for name, value in headers])
 
 
 def hidden(value: bytes) -> bytes:
