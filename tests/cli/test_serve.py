@@ -15,6 +15,7 @@ from companion.config.models import ServerSettings
 from companion.simulator import Simulator
 from companion.simulator.replies import hang
 from tests.cli.process import COMMAND, companion, ended, endpoint, serving, started, told, write_config
+from tests.proxy.test_tls import Authority
 from tests.support.http import Connection, ask, message
 
 BODY = json.dumps(
@@ -236,11 +237,12 @@ async def test_the_log_level_of_the_command_line_outlives_a_change_of_the_file(t
 
 
 async def test_what_needs_a_restart_is_said(tmp_path):
+    tls = {name: str(path) for name, path in Authority(tmp_path).issue().items()}
     write_config(tmp_path)
     async with serving(tmp_path) as proxy:
-        write_config(tmp_path, server={"port": 8099}, logging={"format": "json"})
+        write_config(tmp_path, server={"port": 8099, "tls": tls}, logging={"format": "json"})
 
-        assert "server.port, logging.format" in await proxy.logged("restart_needed")
+        assert "server.port, logging.format, server.tls" in await proxy.logged("restart_needed")
 
 
 async def test_a_mistake_in_the_file_changes_nothing_and_is_logged(tmp_path):
