@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from companion.config import edit
 from companion.config.edit import Conflict, Editor
-from companion.config.file import load, write_default
+from companion.config.file import MAX_FILE, load, write_default
 from companion.config.history import FOLDER, KEPT
 from companion.errors import ConfigError
+from companion.net.posix import hold_alone
 from tests.config.files import SECRET, one, written
 
 NEW: dict[str, Any] = {"name": "b", "url": "https://b.example", "auth": {"type": "none"}}
@@ -254,6 +256,26 @@ Editor(Path(sys.argv[1])).change(edit, why="theirs")
         ours.join()
         assert other.wait() == 0
     assert path.read_text() == "validation: observe\nresponse_headers: false\n"
+
+
+def test_an_editor_that_does_not_come_to_an_end_is_not_waited_for(tmp_path, monkeypatch):
+    path = written(tmp_path, "validation: strict\n")
+    monkeypatch.setattr(edit, "_PATIENCE", 0.05)
+    Editor(path).history()
+    (tmp_path / FOLDER).mkdir()
+    held = hold_alone(tmp_path / FOLDER / "config.yaml.lock")
+    assert held is not None
+    with pytest.raises(Conflict, match=r"somebody else is changing config\.yaml; try again"):
+        Editor(path).write_text("", why="x")
+    os.close(held)
+    Editor(path).write_text("", why="x")
+
+
+def test_a_file_that_would_be_too_large_is_not_written(tmp_path):
+    path = written(tmp_path, "")
+    with pytest.raises(ConfigError, match="would be larger than 1024 KiB"):
+        Editor(path).write_text("#" * (MAX_FILE + 1), why="x")
+    assert path.read_text() == ""
 
 
 def test_a_file_that_cannot_be_replaced_stays_as_it_is(tmp_path, monkeypatch):

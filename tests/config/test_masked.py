@@ -141,6 +141,8 @@ def test_a_mask_that_stands_for_nothing_is_told_with_its_place(change, place):
         {"endpoints": [{"name": "a", "auth": {"type": "api_key", "value": SECRET}}]},
         {"endpoints": [{"name": "a", "auth": {"type": "api_key", "values": SECRET}}]},
         {"endpoints": [{"name": "a", "auth": [[SECRET]]}]},
+        {"endpoints": [{"name": "a", "proxy": "http://u:${PW}@x", "auth": {"values": [True, None, 1.5]}}]},
+        {"endpoints": [{"name": "a", "proxy": "env", "auth": SECRET}]},
         {"endpoints": [{"name": "a", "headers": {"Authorization": SECRET}}]},
         {"endpoints": [{"name": "a", "headers": [SECRET]}]},
         {"endpoints": [{"name": "a", "api_key": SECRET, "x-token": [SECRET], "password": {"x": SECRET}}]},

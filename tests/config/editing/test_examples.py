@@ -47,7 +47,7 @@ def test_a_list_that_is_not_there_is_put_at_the_end(text):
         (f"l:\n  # Each of these.\n{A}{B}", "d['l'].reverse()", f"l:\n  # Each of these.\n{B}{A}"),
         (f"l:\n# At the edge.\n{A}{B}", "d['l'].reverse()", f"l:\n# At the edge.\n{B}{A}"),
         (f"l:\n  # one\n{A}  # two\n{B}", "d['l'].pop(0)", f"l:\n  # two\n{B}"),
-        (f"l:\n{A}\n  # --- those below ---\n\n  # two\n{B}", "d['l'].pop()", f"l:\n{A}  # --- those below ---\n\n"),
+        (f"l:\n{A}\n  # --- those below ---\n\n  # two\n{B}", "d['l'].pop()", f"l:\n{A}\n  # --- those below ---\n\n"),
         # below an item: indented more, or apart from the next
         (f"l:\n{A}    # more\n{B}", "d['l'].reverse()", f"l:\n{B}{A}    # more\n"),
         (f"l:\n{A}  # of a\n\n{B}", "d['l'].reverse()", f"l:\n{B}\n{A}  # of a\n"),
@@ -104,6 +104,14 @@ def test_a_list_that_is_not_there_is_put_at_the_end(text):
         ("s: {a: 1, b: 2} # c\n", "d['s'] = {'b': 2, 'c': 3}", "s: {b: 2, c: 3} # c\n"),
         ("s: {a: 1, b: 2} # c\n", "d['s'] = {}", "s: {} # c\n"),
         ("s: {} # c\n", "d['s'] = {'a': [1, {'b': None}]}", "s: {a: [1, {b: null}]} # c\n"),
+        # a list on the line of another's dash, and text that keeps its last line breaks
+        ("l:\n  - - a # 1\n    - b # 2\n", "d['l'][0].reverse()", "l:\n  - - b # 2\n    - a # 1\n"),
+        ("l:\n  - - a # 1\n    - b\n", "d['l'][0].insert(0, 'c')", "l:\n  - - c\n    - a # 1\n    - b\n"),
+        ("l:\n  - - a # 1\n    - b\n", "d['l'][0].pop(0)", "l:\n  - - b\n"),
+        ("a: |+\n  x\n\nb: 1\n", "d['c'] = 2", "a: |+\n  x\n\nb: 1\nc: 2\n"),
+        ("a: |+\n  x\n\nb: 1\n", "d['a'] = 'x'", 'a: "x"\nb: 1\n'),
+        ("l: []\n", "d['l'] = [['a' * 90], ['b' * 90]]", f"l:\n  - [{'a' * 90}]\n  - [{'b' * 90}]\n"),
+        ("a: 1\n", "d['a'] = [float('inf'), -1e-9]", "a: [.inf, -1e-09]\n"),
         # flow lists, with and without comments
         ("l: [{name: a}, {name: b, x: 1}]\n", "d['l'].reverse()", "l: [{name: b, x: 1}, {name: a}]\n"),
         ("l: [a, b, c]\n", "d['l'].pop(1)", "l: [a, c]\n"),

@@ -36,8 +36,6 @@ def arrange(text: str, splices: Splices, node: Node, wanted: list[Entry | str]) 
 
 def _plain(opening: str, texts: list[str], gaps: list[str], node: Node, wanted: list[Entry | str]) -> str:
     """Between two that were neighbours stands what stood there, between others what stands between the first two."""
-    if not wanted:
-        return ""
     usual = gaps[0] if len(gaps) > 1 else "," + (opening if "\n" in opening else " ")
     parts = [opening]
     before: int | None = None

@@ -57,10 +57,10 @@ def _left_alone(text: str, found: list[Slot], places: list[int | None]) -> dict[
     """Comments that stood alone above items that are gone, by the place of the item that comes next (or the end)."""
     alone: dict[int, str] = {}
     for index, slot in enumerate(found):
-        words = text[slot.lead : slot.head]
-        if index not in places and words:
+        if index not in places and slot.lead < slot.head:
             following = next((each for each in range(index + 1, len(found)) if each in places), len(found))
-            alone[following] = alone.get(following, "") + words
+            start = found[index - 1].stop if index and following == len(found) else slot.lead
+            alone[following] = alone.get(following, "") + text[start : slot.head]
     return alone
 
 

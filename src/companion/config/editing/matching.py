@@ -58,7 +58,10 @@ def _similar(have: Sequence[Any], want: Sequence[Any]) -> Iterator[tuple[int, in
 
 
 def _likeness(one: Any, other: Any) -> float:
-    """The share of what two mappings have in common."""
+    """The share of what two mappings, or two lists, have in common."""
+    if isinstance(one, list) and isinstance(other, list):
+        alike = sum(1 for each in one if any(same(each, more) for more in other))
+        return alike / max(len(one), len(other), 1)
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return 0.0
     keys = one.keys() | other.keys()

@@ -7,6 +7,7 @@ what was asked for, or nothing comes out. Where an alias or a merge stands in th
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 from companion.config.editing import flow, lists, writing
@@ -110,8 +111,6 @@ class _Rewriter:
         root = tree(self._text)
         if root is None:
             self._insert(len(self._text), writing.block(want, 0))
-        elif root.kind != "mapping":
-            raise _InTheWay
         else:
             self._change_mapping(root, have, want, within=False)
         return self._splices.applied()
@@ -168,7 +167,8 @@ class _Rewriter:
         """Pairs of a block mapping that go, and those that come."""
         found = slots(self._text, node)
         gone = [index for index, slot in enumerate(found) if not slot.entry.merge and slot.entry.key not in want]
-        for index in gone:
+        first = self._delete_first(found, gone)
+        for index in gone[first:]:
             self._delete(found, index)
         column = node.entries[0].start - line_start(self._text, node.entries[0].start)
         apart = [""] if lists.are_apart(self._text, found) else []
@@ -178,6 +178,16 @@ class _Rewriter:
             before = next((each for each in reversed(keys[: keys.index(key)]) if each in staying), None)
             slot = found[-1] if before is None else staying[before]
             self._insert(slot.stop, [*apart, *writing.pair(key, value, column)])
+
+    def _delete_first(self, found: list[Slot], gone: list[int]) -> int:
+        """Take out several pairs at once of which the first stands behind a dash; returns how many, often none."""
+        count = next((number for number, index in enumerate(gone) if number != index), len(gone))
+        if count < 2 or count == len(found) or not found[0].inline:
+            return 0
+        if any(one.stop != other.start or one.stop != other.lead for one, other in pairwise(found[: count + 1])):
+            return 0
+        self._splices.add(found[0].start, found[count].entry.start, "")
+        return count
 
     def _delete(self, found: list[Slot], index: int) -> None:
         """Take out a pair with its comments and the blank lines before the next one, or the last."""
