@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -47,6 +48,17 @@ def says(*messages: Any) -> Any:
             await send(message)
 
     return app
+
+
+def says_nothing_of_life(app: Any) -> Any:
+    """The application, without a lifespan."""
+
+    async def http_only(scope, receive, send):
+        if scope["type"] != "http":
+            raise NotImplementedError
+        await app(scope, receive, send)
+
+    return http_only
 
 
 def start(status: int = 200, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
@@ -396,6 +408,28 @@ async def test_what_cannot_be_made_is_a_500_and_tried_again_at_the_next_visit(ca
         assert await at.asks("GET / HTTP/1.1", HOST, "", "") == (200, b"x")
     assert "no module named fast" in capsys.readouterr().out
     await bridge.aclose()
+
+
+async def test_closing_waits_neither_for_what_is_being_made_nor_for_who_does_not_listen(monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.05)
+    go = asyncio.Event()
+
+    async def stubborn(scope, receive, send):
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    for bridge in (Bridge(never, lambda: ADDRESS), bridged(says_nothing_of_life(stubborn))):
+        async with serving(bridge) as at, at.client() as client:
+            client.says("GET / HTTP/1.1", HOST, "", "")
+            await until(partial(getattr, bridge, "_making"))
+            await asyncio.sleep(0.05)
+            await asyncio.wait_for(bridge.aclose(), 5)
+    go.set()
+    await asyncio.sleep(0)
 
 
 async def test_an_application_that_wants_to_know_hears_of_beginning_and_end():

@@ -64,11 +64,10 @@ class Bridge:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
-        if self._making is not None:
-            life = (await asyncio.gather(self._making, return_exceptions=True))[0]
-            if isinstance(life, Lifespan):
-                await life.shutdown()
+            await asyncio.wait(tasks, timeout=GRACE)
+        making = self._making
+        if making is not None and not making.cancel() and making.exception() is None:
+            await making.result().shutdown()
 
     async def _begun(self) -> Lifespan:
         """The application; all who come while it is being made wait for the same one."""
