@@ -126,6 +126,11 @@ def test_a_list_that_is_not_there_is_put_at_the_end(text):
             f"d['l'].insert(1, {NEW})",
             "l: [\n  {name: a},  # 1\n  {name: c, url: z},\n  {name: b},  # 2\n]\n",
         ),
+        (
+            "m: {\n  a: 1,\n  b: true   # b\n}\n",
+            "d['m'] = {'b': 'changed'}",
+            "m: {\n  b: changed   # b\n}\n",
+        ),
         ("{a: 1, l: []}\n", f"d['l'] = [{NEW}]", "{a: 1, l: [{name: c, url: z}]}\n"),
         ("--- # d\na: 1\n...\n", "d['b'] = 2", "--- # d\na: 1\nb: 2\n...\n"),
     ],

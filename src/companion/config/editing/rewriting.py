@@ -263,8 +263,7 @@ class _Rewriter:
         behind = self._text[end:]
         room = len(behind) - len(behind.lstrip(" "))
         if behind[room : room + 1] == "#" and room != 1:
-            value += " " * max(1, room + (end - start) - len(value))
-            end += room
+            self._splices.add(end, end + room, " " * max(1, room + (end - start) - len(value)))
         self._splices.add(start, end, value)
 
     def _insert(self, position: int, lines: list[str]) -> None:
