@@ -15,7 +15,7 @@ from companion.admin.editing import Editing, Seen
 from companion.admin.masked_text import difference, hidden, shown_again
 from companion.admin.ports import Ports
 from companion.admin.problems import ApiError, Mistake, declared, mistake
-from companion.admin.typed import Instant, SettingsData, resource
+from companion.admin.typed import AnyData, Instant, SettingsData, resource
 from companion.config.file import Loaded, parse
 from companion.config.history import Version
 from companion.config.masked import unmasked
@@ -45,6 +45,12 @@ class Draft(BaseModel):
         if (self.data is None) is (self.text is None):
             raise ValueError("send either data or text")
         return self
+
+
+class AnyDraft(Draft):
+    """Whatever somebody thinks is a configuration."""
+
+    data: AnyData | None = None
 
 
 class Verdict(BaseModel):
@@ -102,7 +108,7 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
         return settings_schema.whole()
 
     @api.post("/config/validate", responses=declared(409))
-    def validate_config(draft: Draft) -> Verdict:
+    def validate_config(draft: AnyDraft) -> Verdict:
         """Judge a draft as if it were written. Nothing is changed."""
         try:
             file.judge(editing.read(), draft)

@@ -79,6 +79,13 @@ EndpointData = Annotated[Json, AfterValidator(_sayable), _like("EndpointSettings
 EndpointPatch = Annotated[Json, AfterValidator(_sayable), _like("EndpointSettingsPatch")]
 """Parts of one (a JSON merge patch, RFC 7396): null takes a key away."""
 
+AnyData = Annotated[
+    Json,
+    AfterValidator(_sayable),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": JSON_TYPES}}),
+]
+"""Any object."""
+
 StateData = Annotated[Json, _like("EndpointState")]
 RecorderData = Annotated[Json, _like("RecorderStats")]
 SwitchData = Annotated[Json, _like("Switched")]
