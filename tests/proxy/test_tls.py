@@ -194,6 +194,25 @@ async def test_without_a_certificate_of_its_own_a_client_is_refused_where_one_is
         assert len(at.requests) == 1
 
 
+async def test_the_log_says_who_came_in_vain_and_why(authority, capsys):
+    async with serving(authority.issue()) as at:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asks(at, ssl.create_default_context())
+        async with at.client() as c:
+            c.says(b"\x16\x03\x01")
+        async with at.client() as c:
+            c.says(*GET)
+            await c.hears()
+        async with at.client():
+            pass
+        await gone(at)
+    told = [line for line in capsys.readouterr().out.splitlines() if "tls refused" in line]
+    assert len(told) == 3
+    assert "it may not trust the certificate" in "".join(told)
+    assert "plain HTTP" in "".join(told)
+    assert all("peer=127.0.0.1" in line for line in told)
+
+
 # === how answers end
 
 

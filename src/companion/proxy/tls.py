@@ -89,6 +89,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._timer.cancel()
+        if self._state is _State.HANDSHAKE:
+            self._tell("the client left in the middle of the handshake: it may not trust the certificate")
         self._above.connection_lost(error)
 
     def pause_writing(self) -> None:
@@ -205,12 +207,17 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def _refuse(self, why: str, words: bytes) -> None:
         """Nothing will be read any more; the client has what is left of its time to hear why."""
-        _log.info("tls refused", why=why, peer=self._raw.get_extra_info("peername"))
+        self._tell(why)
         self._state = _State.REFUSED
         self._raw.write(words)
         self._raw.write_eof()
 
     def _late(self) -> None:
         if self._state is not _State.REFUSED:
-            _log.info("tls refused", why="no handshake in time (server.header_timeout)")
+            self._tell("no handshake in time (server.header_timeout)")
+            self._state = _State.REFUSED
         self.abort()
+
+    def _tell(self, why: str) -> None:
+        peer = self._raw.get_extra_info("peername")
+        _log.info("tls refused", why=why, peer=peer[0] if peer else "")
