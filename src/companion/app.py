@@ -50,7 +50,7 @@ class App:
         taping = self.recorder.tape
         pipeline = Pipeline(lambda: self.loaded, self.endpoints, mender, self.events, taping, self.clock)
         page = Page(self.endpoints.views, lambda: self.loaded, lambda: self.problems, self.clock)
-        self.live = Live(self.events, self.clock)
+        self.live = Live(self.events, self.clock, lambda: self.loaded.secrets)
         self._began = self.clock.wall()
         self._admin = Bridge(self._made_admin, lambda: self.addresses[0])
         routes = Routes(pipeline, Site(page, self._admin), self._ready)

@@ -66,7 +66,8 @@ _BY_KEY: Mapping[str, st.SearchStrategy[Any]] = {
 
 
 def section(model: Any, place: str = "") -> st.SearchStrategy[dict[str, Any]]:
-    needed, possible = {}, {}
+    needed: dict[Any, Any] = {}
+    possible: dict[Any, Any] = {}
     for key, info in schema.keys(model).items():
         into = needed if info.is_required() else possible
         into[key] = field(info, f"{place}{key}")

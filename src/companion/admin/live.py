@@ -28,6 +28,7 @@ from companion.events import (
     RepairLearned,
     Switched,
 )
+from companion.records.mask import Mask, encoded
 
 QUEUE: Final = 1000
 KEPT: Final = 500
@@ -124,13 +125,17 @@ class Onlooker:
 
 
 class Live:
-    """Made with the program. `switches` are the last ones, newest first, whether or not anybody looks on."""
+    """Made with the program. `switches` are the last ones, newest first, whether or not anybody looks on.
 
-    def __init__(self, events: Events, clock: Clock) -> None:
+    `secrets` are masked in what upstreams said.
+    """
+
+    def __init__(self, events: Events, clock: Clock, secrets: Callable[[], frozenset[str]] = frozenset) -> None:
         self.switches: deque[dict[str, Any]] = deque(maxlen=SWITCHES)
         self.epoch = f"{int(clock.wall() * 1000):x}"
         self._events = events
         self._clock = clock
+        self._secrets = secrets
         self._onlookers: set[Onlooker] = set()
         self._ends: list[Callable[[], None]] = []
         self._kept: deque[News] = deque(maxlen=KEPT)
@@ -184,7 +189,7 @@ class Live:
                 onlooker.tell(news)
 
     def _shown(self, event: Any) -> dict[str, Any]:
-        shown = {name: _plain(getattr(event, name)) for name in SHOWN[type(event)]}
+        shown = {name: self._plain(getattr(event, name)) for name in SHOWN[type(event)]}
         to_wall = self._clock.wall() - self._clock.monotonic()
         shown["at"] = event.at + to_wall
         for name in _INSTANTS:
@@ -192,18 +197,17 @@ class Live:
                 shown[name] = instant + to_wall
         return shown
 
-
-def _plain(value: Any) -> Any:
-    """A fault without the upstream's answer, which may hold anything."""
-    if not isinstance(value, Fault):
-        return value
-    return {
-        "party": value.party,
-        "phase": value.phase,
-        "kind": value.kind,
-        "message": value.message,
-        "status": value.status,
-        "error_type": value.error_type,
-        "retry_after": value.retry_after,
-        "model": value.model,
-    }
+    def _plain(self, value: Any) -> Any:
+        """A fault without the upstream's answer, which may hold anything."""
+        if not isinstance(value, Fault):
+            return value
+        return {
+            "party": value.party,
+            "phase": value.phase,
+            "kind": value.kind,
+            "message": Mask(encoded(self._secrets())).text(value.message),
+            "status": value.status,
+            "error_type": value.error_type,
+            "retry_after": value.retry_after,
+            "model": value.model,
+        }

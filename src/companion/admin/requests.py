@@ -4,6 +4,7 @@ Pages go by key: `after` is the `next` of the page before, `before` the `previou
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import IO, Annotated, Any, Final, Literal
@@ -126,8 +127,7 @@ def router(archive: Archive) -> APIRouter:
         """Exchanges with all that was recorded of them, without credentials, as a zip file to be shown to others."""
         with archive.records() as records:
             ids = asked.id or [each.id for each in records.list_exchanges(asked.filters(), limit=asked.limit).items]
-            file = TemporaryFile()  # noqa: SIM115 - it is closed when it was sent
-            export(records, (id.upper() for id in ids), file)
+            file = _packed(records, [id.upper() for id in ids])
         return StreamingResponse(_pieces(file), headers=_attachment("requests.zip"), media_type="application/zip")
 
     @api.delete("/requests", responses=declared(503))
@@ -210,6 +210,15 @@ def _json(value: Any) -> Response:
 
 def _attachment(name: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{name}"', **_KEEPS_OUT}
+
+
+def _packed(records: Records, ids: list[str]) -> IO[bytes]:
+    """A file without a name, which goes when it is closed."""
+    with ExitStack() as stack:
+        file = stack.enter_context(TemporaryFile())
+        export(records, ids, file)
+        stack.pop_all()
+    return file
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from companion.admin.typed import ELSEWHERE, EndpointData, TestResult, TestStep,
 from companion.config.file import Loaded
 from companion.config.secrets import Credential
 from companion.errors import ConfigError
+from companion.records.mask import Mask, encoded
 from companion.upstream.check import apart, check, draft
 from companion.upstream.endpoint import Candidate
 from companion.upstream.steps import Step, StepState
@@ -70,7 +71,7 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
             credential = ports.loaded().credentials[id][options.credential]
         except (KeyError, IndexError):
             raise _no_credential() from None
-        return await _answer(accept, _steps(ports, candidate, credential, options.model))
+        return await _answer(accept, _steps(ports, candidate, credential, options.model), ports.loaded())
 
     @api.post("/endpoint-test", responses=_RESULT | declared(409), response_class=Response)
     async def test_draft(body: DraftTest, accept: Accept = "*/*") -> Response:
@@ -82,7 +83,7 @@ def router(ports: Ports, editing: Editing) -> APIRouter:
             raise _no_credential()
         credential = credentials[body.credential]
         alone = await asyncio.to_thread(draft, loaded, settings, credential.value)
-        return await _answer(accept, _steps_apart(ports, alone, credential, body.model))
+        return await _answer(accept, _steps_apart(ports, alone, credential, body.model), loaded)
 
     return api
 
@@ -121,19 +122,21 @@ async def _steps(
             yield _told(step)
 
 
-async def _answer(accept: str, steps: AsyncGenerator[TestStep, None]) -> Response:
+async def _answer(accept: str, steps: AsyncGenerator[TestStep, None], loaded: Loaded) -> Response:
+    """An upstream may say anything, also what it was never sent: every secret there is is masked."""
+    mask = Mask(encoded(loaded.secrets))
     if LINES in accept:
-        return StreamingResponse(_lines(steps), media_type=LINES)
+        return StreamingResponse(_lines(steps, mask), media_type=LINES)
     async with aclosing(steps):
         all = [step async for step in steps]
     ok = not any(step.state is StepState.FAILED for step in all)
-    return Response(msgspec.json.encode(TestResult(ok, tuple(all))), media_type="application/json")
+    return Response(mask.bytes(msgspec.json.encode(TestResult(ok, tuple(all)))), media_type="application/json")
 
 
-async def _lines(steps: AsyncGenerator[TestStep, None]) -> AsyncIterator[bytes]:
+async def _lines(steps: AsyncGenerator[TestStep, None], mask: Mask) -> AsyncIterator[bytes]:
     async with aclosing(steps):
         async for step in steps:
-            yield msgspec.json.encode(step) + b"\n"
+            yield mask.bytes(msgspec.json.encode(step)) + b"\n"
 
 
 def _told(step: Step) -> TestStep:
