@@ -229,3 +229,15 @@ def test_recording_imports_neither_sqlalchemy_nor_alembic():
     code = "import sys, companion.records.recorder; sys.exit('sqlalchemy' in sys.modules or 'alembic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert Recorder.start.__doc__
+
+
+def test_half_a_character_in_a_name_or_an_error_costs_no_row(tmp_path):
+    half = "claude-\ud83d"
+    fault = Fault(Party.UPSTREAM, Phase.HEADERS, Kind.BAD_REQUEST, half, 400)
+    with recording(tmp_path) as made:
+        row = made.tell(model=half, session=half, outcome="error", fault=fault)
+        detail = made.read().there(row)
+
+    assert detail.exchange.outcome == "error"
+    assert str(detail.exchange.model).startswith("claude-")
+    assert detail.attempts[0].fault is not None

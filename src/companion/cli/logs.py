@@ -4,10 +4,11 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 import typer
 
 from companion.cli.settings import opened, refuse
@@ -117,7 +118,7 @@ def _newer(records: Records, filters: Filters, last: str) -> list[ExchangeView]:
 
 
 def _tell(row: ExchangeView, *, as_json: bool) -> None:
-    print(json.dumps(asdict(row)) if as_json else _row(row))
+    print(json.dumps(msgspec.to_builtins(row)) if as_json else _row(row))
 
 
 def _row(row: ExchangeView) -> str:

@@ -3,10 +3,10 @@
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Final
 
+import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -28,7 +28,7 @@ def show_one(explicit: str | None, id: str, *, bodies: bool, as_json: bool) -> N
     detail = records.exchange(_whole(records, id))
     assert detail is not None
     if as_json:
-        told = asdict(detail)
+        told = msgspec.to_builtins(detail)
         if bodies:
             told["bodies"] = dict(_bodies(records, detail))
         print(json.dumps(told, indent=2))

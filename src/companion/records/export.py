@@ -3,8 +3,9 @@
 import json
 import zipfile
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import IO, Final
+
+import msgspec
 
 from companion.records.queries import Records
 from companion.records.views import ContentView, Detail, Part
@@ -38,7 +39,7 @@ def export(records: Records, ids: Iterable[str], into: IO[bytes]) -> int:
 
 def _pack(records: Records, detail: Detail, archive: zipfile.ZipFile) -> None:
     id = detail.exchange.id
-    archive.writestr(f"{id}/exchange.json", json.dumps(asdict(detail), indent=2, ensure_ascii=False))
+    archive.writestr(f"{id}/exchange.json", json.dumps(msgspec.to_builtins(detail), indent=2, ensure_ascii=False))
     for each in detail.contents:
         if each.part in _BODIES and each.same_as is None:
             body = records.body(id, each.part, each.attempt)

@@ -68,7 +68,11 @@ class Mask:
         return data
 
     def text(self, text: str) -> str:
-        return self.bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+        """Half a character (a lone surrogate), which no database takes, becomes a replacement character."""
+        return self.bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+
+    def text_or_none(self, text: str | None) -> str | None:
+        return None if text is None else self.text(text)
 
 
 def _stars(found: "re.Match[bytes]") -> bytes:
