@@ -134,6 +134,25 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path, how):
     assert Path(aside).name.startswith("companion.db.damaged-")
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be moved there")
+def test_a_file_that_breaks_while_it_is_written_is_set_aside_too(tmp_path):
+    with capture_logs() as told, recording(tmp_path) as made:
+        made.tell(Conversation().turn())
+        until(lambda: made.recorder.stats.written)
+        with closing(sqlite3.connect(made.path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with made.path.open("r+b") as file:
+            file.write(b"\xa5" * made.path.stat().st_size)
+        until(lambda: made.tell(b"x" * 99) and made.recorder.stats.set_aside)
+        until(lambda: made.recorder.stats.failing is None)
+        id = made.tell(b"afterwards")
+        records = made.read()
+
+    assert records.bytes_of(id, Part.REQUEST_BODY) == b"afterwards"
+    assert "records_damaged" in [each["event"] for each in told]
+
+
 def test_a_database_of_another_program_is_left_alone(tmp_path):
     with closing(sqlite3.connect(tmp_path / "companion.db")) as connection:
         connection.execute("CREATE TABLE theirs (x)")
