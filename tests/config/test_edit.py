@@ -148,6 +148,14 @@ def test_an_edit_goes_where_a_link_leads_and_is_for_the_owner_only(tmp_path):
     assert [each.name for each in real.parent.iterdir()] == ["config.yaml"]
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_the_file_still_belongs_to_whom_it_belonged(tmp_path):
+    path = written(tmp_path, one())
+    os.chown(path, 1234, 4321)
+    Editor(path).write_text("", why="x")
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
+
+
 def test_every_byte_that_is_not_changed_stays(tmp_path):
     path = written(tmp_path, b"\xef\xbb\xbf# \xc3\xa4\r\nvalidation: 'strict'   # t\t\r\n\r\ngate: {ping: 1s}")
     Editor(path).change(lambda data: data["gate"].update(ping="2s"), why="x")

@@ -116,6 +116,7 @@ def test_a_short_secret_shows_nothing_and_is_found_at_its_place():
         (lambda sent: sent["endpoints"][0]["auth"]["values"].append(f"{DOTS}9999"), "endpoints[0].auth.values[5]"),
         (lambda sent: sent["endpoints"].append(sent["endpoints"][0] | {"id": "z"}), "endpoints[2].auth.values[0]"),
         (lambda sent: sent["endpoints"][1].update(proxy=f"http://{DOTS}0001@evil"), "endpoints[1].proxy"),
+        (lambda sent: sent["endpoints"].insert(0, sent["endpoints"][0] | {"id": "z"}), "endpoints[0].auth.values[0]"),
         (lambda sent: sent["endpoints"][1].update(region=DOTS), "endpoints[1].region"),
         (
             lambda sent: sent["access"]["clients"].append({"name": "b", "token_hash": DOTS}),

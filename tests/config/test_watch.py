@@ -258,6 +258,19 @@ async def test_an_edit_of_the_program_is_taken_over_once(tmp_path):
         await seen.quiet()
 
 
+async def test_a_slow_edit_of_the_program_is_not_judged_before_it_is_taken_over(tmp_path):
+    path = written(tmp_path, "")
+
+    def slow() -> Loaded:
+        loaded = Editor(path).write({"validation": "strict"}, why="x")
+        time.sleep(6 * TICK)
+        return loaded
+
+    async with editing(path) as (watcher, seen):
+        await watcher.edit(slow)
+        assert seen.told == ["strict"]
+
+
 async def test_an_edit_that_is_refused_changes_nothing(tmp_path):
     path = written(tmp_path, "validation: strict\n")
     async with editing(path) as (watcher, seen):

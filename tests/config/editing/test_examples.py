@@ -57,7 +57,9 @@ def test_a_list_that_is_not_there_is_put_at_the_end(text):
         # an item that is commented out is nobody's
         (f"l:\n{A}  # - name: old\n{B}", "d['l'].pop()", f"l:\n{A}  # - name: old\n"),
         (f"l:\n{A}  # - name: old\n{B}", "d['l'].pop(0)", f"l:\n  # - name: old\n{B}"),
+        (f"l:\n{A}  # - name: old\n\n{B}", "d['l'].pop(0)", f"l:\n  # - name: old\n\n{B}"),
         # blank lines stay between items
+        ("l:\n  - a\n\n\n  - b\n  - c\n  - d\n", "d['l'].pop()", "l:\n  - a\n\n\n  - b\n  - c\n"),
         (f"l:\n\n{A}\n{B}", f"d['l'].insert(1, {NEW})", f"l:\n\n{A}\n{C}\n{B}"),
         (f"l:\n{A}\n{B}\nm: 1\n", "d['l'].reverse()", f"l:\n{B}\n{A}\nm: 1\n"),
         (f"l:\n{A}\n{B}\nm: 1\n", f"d['l'].append({NEW})", f"l:\n{A}\n{B}\n{C}\nm: 1\n"),
@@ -83,6 +85,7 @@ def test_a_list_that_is_not_there_is_put_at_the_end(text):
         ("a: x     # c\nb: x\n", "d['a'] = 'longer'", "a: longer # c\nb: x\n"),
         ("a: 10    # c\n", "d['a'] = 7", "a: 7     # c\n"),
         ("a:\n", "d['a'] = 1", "a: 1\n"),
+        ("a: 1\n", "d['a'] = True", "a: true\n"),
         ("a:  # c\n", "d['a'] = 1", "a: 1 # c\n"),
         ("a: |\n  one\n  two\nb: 1\n", "d['a'] = 'x'", 'a: "x"\nb: 1\n'),
         ("a: 1\n", "d['a'] = {'b': 1}", "a: {b: 1}\n"),

@@ -146,8 +146,8 @@ class _Rewriter:
 
     def _change_mapping(self, node: Node, have: Mapping[str, Any], want: Mapping[str, Any], *, within: bool) -> None:
         own = {entry.key: entry for entry in node.entries if not entry.merge and entry.key is not None}
-        if own.keys() - have.keys() or any(key not in own and key not in want for key in have):
-            raise _InTheWay  # a key that is an alias, or one that is merged in and shall go
+        if own.keys() - have.keys():
+            raise _InTheWay  # a key that is an alias
         for key, entry in own.items():
             if key in want:
                 self._change(entry, have[key], want[key], within=within or node.flow)
