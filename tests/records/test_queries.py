@@ -106,29 +106,50 @@ def test_the_beginning_of_an_id_in_any_case_is_enough(store):
     assert len(listed(records, id=ids[7][:4])) == 50
 
 
-def test_no_list_scans_or_sorts_the_table(store):
-    records, _ = store
-    asked = []
+def plans(records: Records, *asked: Filters) -> list[str]:
+    """How the database finds what is asked for, a line for each statement."""
+    from sqlalchemy import event
+
+    statements: list[tuple[str, tuple[object, ...]]] = []
     with closing(sqlite3.connect(records.path)) as connection:
-        from sqlalchemy import event
 
-        event.listen(records._engine, "before_cursor_execute", lambda *seen: asked.append((seen[2], seen[3])))
-        for alone in (
-            Filters(endpoint="kimi"),
-            Filters(session="s1"),
-            Filters(model="m1"),
-            Filters(client="ann"),
-            Filters(status=529),
-        ):
-            records.list_exchanges(alone)
-        records.list_exchanges(Filters(failed=True))
-        records.list_exchanges(Filters(failed=True, endpoint="glm", since=NOW))
-        records.list_exchanges(Filters(outcomes=("error", "repaired")))
-        plans = [str(connection.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall()) for sql, given in asked]
+        def hear(*seen):
+            statements.append((seen[2], seen[3]))
 
-    for plan in plans:
+        event.listen(records._engine, "before_cursor_execute", hear)
+        for filters in asked:
+            records.list_exchanges(filters)
+        event.remove(records._engine, "before_cursor_execute", hear)
+        return [str(connection.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall()) for sql, given in statements]
+
+
+def test_no_list_scans_or_sorts_the_table(store):
+    asked = (
+        Filters(endpoint="kimi"),
+        Filters(session="s1"),
+        Filters(model="m1"),
+        Filters(client="ann"),
+        Filters(status=529),
+        Filters(failed=True),
+        Filters(failed=True, endpoint="glm", since=NOW),
+        Filters(failed=True, client="ann"),
+        Filters(outcomes=("error", "repaired")),
+    )
+    for plan in plans(store[0], *asked):
         assert "USING" in plan, plan
         assert "TEMP B-TREE" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        (Filters(endpoint="glm", model="m1"), "exchanges_by_endpoint_and_model (endpoint=? AND model=?)"),
+        (Filters(failed=True, endpoint="glm"), "exchanges_failed_by_endpoint (endpoint=?)"),
+    ],
+)
+def test_what_may_be_seldom_together_has_an_index_of_its_own(store, filters, index):
+    (plan,) = plans(store[0], filters)
+    assert index in plan
 
 
 def test_an_exchange_that_is_not_there_is_none(store):

@@ -63,6 +63,7 @@ _LABELS: Final = exchanges.c.keys().index("labels")
 _FAULT: Final = exchanges.c.keys().index(_FAULT_COLUMNS[0])
 _FAULT_END: Final = _FAULT + len(_FAULT_COLUMNS)
 _ANY_FAILURE: Final = object()
+_TOGETHER: Final = (("failed", "endpoint"), ("endpoint", "model"))
 _considered: Final = msgspec.json.Decoder(list[PlanView])
 _words: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -166,15 +167,15 @@ def _listed(
     chosen = [None, *filters.outcomes] if filters.running else list(filters.outcomes)
     walks = [
         _walk(connection, [*more, *_conditions(filters)], bounds, limit, newest_first=before is None)
-        for more in ([[_Condition(exchanges.c.outcome, outcome)] for outcome in chosen] or [[]])
+        for more in ([[[_Term(exchanges.c.outcome, outcome)]] for outcome in chosen] or [[]])
     ]
     if len(walks) == 1:
         return walks[0]
     return list(merge(*walks, key=attrgetter("id"), reverse=before is None))[:limit]
 
 
-class _Condition(NamedTuple):
-    """One that an index can find: a column has a value, or (FAILED) the outcome is one of those."""
+class _Term(NamedTuple):
+    """A column has a value, or (_ANY_FAILURE) the outcome is one of those."""
 
     column: Column[Any]
     value: Any
@@ -195,11 +196,23 @@ class _Condition(NamedTuple):
         return checked
 
 
+_Condition = Sequence[_Term]
+"""What one index can find."""
+
+
 def _conditions(filters: Filters) -> list[_Condition]:
     """Those that are usually rare first: that counts where all of them are frequent."""
-    named = [(name, getattr(filters, name)) for name in ("session", "status", "client", "endpoint", "model")]
-    conditions = [_Condition(exchanges.c[name], value) for name, value in named if value is not None]
-    return [_Condition(exchanges.c.outcome, _ANY_FAILURE), *conditions] if filters.failed else conditions
+    terms = {
+        name: _Term(exchanges.c[name], value)
+        for name in ("session", "status", "client", "endpoint", "model")
+        if (value := getattr(filters, name)) is not None
+    }
+    if filters.failed:
+        terms = {"failed": _Term(exchanges.c.outcome, _ANY_FAILURE), **terms}
+    for pair in _TOGETHER:
+        if terms.keys() >= {*pair}:
+            return [[terms.pop(name) for name in pair], *([term] for term in terms.values())]
+    return [[term] for term in terms.values()]
 
 
 def _walk(
@@ -213,14 +226,14 @@ def _walk(
     """By the index of the rarest condition: the database itself knows only how rare its values are on average."""
     if len(conditions) > 1:
         conditions = sorted(conditions, key=lambda each: _how_many(connection, each, bounds))
-    where = [each.checked() if place else each.found() for place, each in enumerate(conditions)]
+    where = [term.checked() if place else term.found() for place, each in enumerate(conditions) for term in each]
     order = exchanges.c.id.desc() if newest_first else exchanges.c.id.asc()
     return list(connection.execute(select(exchanges).where(*where, *bounds).order_by(order).limit(limit)))
 
 
 def _how_many(connection: Connection, condition: _Condition, bounds: list[ColumnElement[bool]]) -> int:
     """Of those within the bounds, up to COUNTED."""
-    some = select(exchanges.c.id).where(condition.found(), *bounds).limit(COUNTED).subquery()
+    some = select(exchanges.c.id).where(*[term.found() for term in condition], *bounds).limit(COUNTED).subquery()
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 

@@ -6,12 +6,13 @@ schema.sql, which `python -m companion.records.schema` writes and a test compare
 Times with a date are seconds since the Unix epoch, all others seconds since the exchange began. Lists are JSON.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -20,6 +21,8 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
+    and_,
     text,
 )
 from sqlalchemy.dialects import sqlite
@@ -163,22 +166,25 @@ learned: Final = Table(
 )
 
 
+def _of_some(name: str, there: ColumnElement[bool] | TextClause, *columns: Column[Any]) -> Index:
+    """Has only the rows of which that is true."""
+    return Index(name, *columns, exchanges.c.id, sqlite_where=there, postgresql_where=there)
+
+
 def _listed(name: str) -> Index:
     """Finds exchanges by one value, newest first; the many that have none are not in it."""
     column = exchanges.c[name]
-    there = column.is_not(None)
-    return Index(f"exchanges_by_{name}", column, exchanges.c.id, sqlite_where=there, postgresql_where=there)
+    return _of_some(f"exchanges_by_{name}", column.is_not(None), column)
 
 
+# What is asked for together may be seldom together: a walk by one of both alone would be long.
+_both: Final = and_(exchanges.c.endpoint.is_not(None), exchanges.c.model.is_not(None))
 indexes: Final = (
     *map(_listed, ("endpoint", "session", "model", "client", "outcome", "status")),
-    Index("exchanges_failed", exchanges.c.id, sqlite_where=text(FAILED), postgresql_where=text(FAILED)),
-    Index(
-        "exchanges_running",
-        exchanges.c.id,
-        sqlite_where=exchanges.c.outcome.is_(None),
-        postgresql_where=exchanges.c.outcome.is_(None),
-    ),
+    _of_some("exchanges_failed", text(FAILED)),
+    _of_some("exchanges_failed_by_endpoint", text(FAILED), exchanges.c.endpoint),
+    _of_some("exchanges_by_endpoint_and_model", _both, exchanges.c.endpoint, exchanges.c.model),
+    _of_some("exchanges_running", exchanges.c.outcome.is_(None)),
     Index("pieces_by_digest", pieces.c.digest, unique=True),
 )
 

@@ -117,5 +117,7 @@ CREATE INDEX exchanges_by_client ON exchanges (client, id) WHERE client IS NOT N
 CREATE INDEX exchanges_by_outcome ON exchanges (outcome, id) WHERE outcome IS NOT NULL;
 CREATE INDEX exchanges_by_status ON exchanges (status, id) WHERE status IS NOT NULL;
 CREATE INDEX exchanges_failed ON exchanges (id) WHERE coalesce(outcome, '') IN ('error', 'truncated', 'rejected');
+CREATE INDEX exchanges_failed_by_endpoint ON exchanges (endpoint, id) WHERE coalesce(outcome, '') IN ('error', 'truncated', 'rejected');
+CREATE INDEX exchanges_by_endpoint_and_model ON exchanges (endpoint, model, id) WHERE endpoint IS NOT NULL AND model IS NOT NULL;
 CREATE INDEX exchanges_running ON exchanges (id) WHERE outcome IS NULL;
 CREATE UNIQUE INDEX pieces_by_digest ON pieces (digest);

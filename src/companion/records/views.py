@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class FaultView:
@@ -15,11 +17,11 @@ class FaultView:
     error_type: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeView:
+class ExchangeView(msgspec.Struct, frozen=True, gc=False):
     """One exchange, metadata only: the columns of its row. `outcome` is None while it is under way.
 
-    `started` and `ended` are seconds since the Unix epoch, the other times seconds since the start.
+    `started` and `ended` are seconds since the Unix epoch, the other times seconds since the start. It is a struct
+    because a page is fifty of them, and making a frozen dataclass of so many fields takes twenty times as long.
     """
 
     id: str

@@ -122,6 +122,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("endpoint IS NOT NULL"),
     )
     op.create_index(
+        "exchanges_by_endpoint_and_model",
+        "exchanges",
+        ["endpoint", "model", "id"],
+        sqlite_where=sa.text("endpoint IS NOT NULL AND model IS NOT NULL"),
+        postgresql_where=sa.text("endpoint IS NOT NULL AND model IS NOT NULL"),
+    )
+    op.create_index(
         "exchanges_by_model",
         "exchanges",
         ["model", "id"],
@@ -153,6 +160,13 @@ def upgrade() -> None:
         "exchanges_failed",
         "exchanges",
         ["id"],
+        sqlite_where=sa.text("coalesce(outcome, '') IN ('error', 'truncated', 'rejected')"),
+        postgresql_where=sa.text("coalesce(outcome, '') IN ('error', 'truncated', 'rejected')"),
+    )
+    op.create_index(
+        "exchanges_failed_by_endpoint",
+        "exchanges",
+        ["endpoint", "id"],
         sqlite_where=sa.text("coalesce(outcome, '') IN ('error', 'truncated', 'rejected')"),
         postgresql_where=sa.text("coalesce(outcome, '') IN ('error', 'truncated', 'rejected')"),
     )
