@@ -89,6 +89,7 @@ async def test_a_circuit_that_opens_is_told(proxy, bad):
 
     assert (told["endpoint"], told["before"], told["after"]) == ("bad", "closed", "open")
     assert told["until"] > told["at"] > 1_600_000_000
+    assert (told["code"], told["parameters"]) == ("faults_in_a_row", {"faults": {"server_error": 3}})
 
 
 async def test_several_may_look_on_and_leave(proxy):

@@ -8,6 +8,8 @@ import zipfile
 
 import pytest
 
+from companion.admin import requests
+from companion.records import queries
 from companion.simulator import Simulator, replies
 from tests.admin.client import API, Admin, problem
 from tests.support.http import Answer, message
@@ -183,3 +185,7 @@ async def test_without_records_that_is_said(tmp_path):
         admin = Admin(proxy.url)
         problem(await admin.get("/requests"), 503, "records_off")
         assert (await admin.get("/status")).json["recorder"] is None
+
+
+def test_the_longest_page_is_that_of_the_records():
+    assert requests.MOST == queries.MOST

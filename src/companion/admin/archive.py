@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from companion.admin.ports import Ports
 from companion.admin.problems import ApiError
 from companion.records.database import StoreError
-from companion.records.queries import Records
+
+if TYPE_CHECKING:
+    from companion.records.queries import Records
 
 
 class Archive:
@@ -19,14 +22,16 @@ class Archive:
         self._records: Records | None = None
 
     @contextmanager
-    def records(self) -> Iterator[Records]:
+    def records(self) -> "Iterator[Records]":
         """The store that is written to. Raises ApiError (503) if there is none, or none yet."""
         try:
             yield self._opened()
         except StoreError as error:
             raise ApiError(503, "no_records", f"The records cannot be read: {error}.") from error
 
-    def _opened(self) -> Records:
+    def _opened(self) -> "Records":
+        from companion.records.queries import Records  # noqa: PLC0415 - SQLAlchemy is for those who look at records
+
         store = self._ports.store
         if store is None:
             raise ApiError(503, "records_off", "Nothing is recorded (records.store is none).")

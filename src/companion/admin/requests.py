@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from tempfile import TemporaryFile
-from typing import IO, Annotated, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,11 +19,13 @@ from companion.admin.archive import Archive
 from companion.admin.problems import ApiError, declared
 from companion.admin.typed import ELSEWHERE, JSON_TYPES, Instant, StreamEvents, resource
 from companion.records.delete import delete_ids, delete_older
-from companion.records.export import export
-from companion.records.queries import MOST, Records
 from companion.records.views import Filters, Part
 
+if TYPE_CHECKING:
+    from companion.records.queries import Records
+
 CLIENT: Final = 0
+MOST: Final = 1000
 
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{26}$", description="The `x-request-id` of an answer.")]
 Attempt = Annotated[int, Query(ge=0, le=1000, description="0: the client's side; else the number of a try.")]
@@ -149,7 +151,7 @@ def router(archive: Archive) -> APIRouter:
     return api
 
 
-def _delete(records: Records, asked: Unwanted, filters: Filters) -> int:
+def _delete(records: "Records", asked: Unwanted, filters: Filters) -> int:
     if asked.id:
         return delete_ids(records.path, [id.upper() for id in asked.id])
     if replace(filters, until=None) == Filters():
@@ -163,7 +165,7 @@ def _delete(records: Records, asked: Unwanted, filters: Filters) -> int:
             return deleted
 
 
-def _body(records: Records, id: str, part: Part, attempt: int) -> Response:
+def _body(records: "Records", id: str, part: Part, attempt: int) -> Response:
     body = records.body(id, part, attempt)
     if body is None:
         _there(records.exchange(id))
@@ -174,7 +176,7 @@ def _body(records: Records, id: str, part: Part, attempt: int) -> Response:
     return Response(body.data, headers=headers | {"content-type": kind})
 
 
-def _type_of(records: Records, id: str, part: Part, attempt: int) -> str:
+def _type_of(records: "Records", id: str, part: Part, attempt: int) -> str:
     """As it was told with it, as far as that is a type that no browser runs."""
     if part in {Part.REQUEST_HEADERS, Part.RESPONSE_HEADERS}:
         return "text/plain; charset=iso-8859-1"
@@ -212,8 +214,10 @@ def _attachment(name: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{name}"', **_KEEPS_OUT}
 
 
-def _packed(records: Records, ids: list[str]) -> IO[bytes]:
+def _packed(records: "Records", ids: list[str]) -> IO[bytes]:
     """A file without a name, which goes when it is closed."""
+    from companion.records.export import export  # noqa: PLC0415 - brings SQLAlchemy
+
     with ExitStack() as stack:
         file = stack.enter_context(TemporaryFile())
         export(records, ids, file)
