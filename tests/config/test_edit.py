@@ -1,6 +1,7 @@
 """The program changes its file: judged first, kept in the history, replaced as a whole, and nobody's edit is lost."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_an_edit_goes_where_a_link_leads_and_is_for_the_owner_only(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
 def test_the_file_still_belongs_to_whom_it_belonged(tmp_path):
     path = written(tmp_path, one())
-    os.chown(path, 1234, 4321)
+    shutil.chown(path, 1234, 4321)
     Editor(path).write_text("", why="x")
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
 
