@@ -6,6 +6,6 @@ problems    what the models refuse → every problem with its place, its line an
 secrets     `${NAME}`, `file:` and `keyring:` → credentials, or the reason why there is none
 file        finds the file and does all of the above; writes the first one (template)
 watch       does it again when the file changes
-edit        the program's own edits: text by `editing`, judged first, replaced as a whole, what was before kept by history
+edit        the program's own edits: made by `editing`, judged first; what was before is kept by history
 masked      the data and the text without secrets, and back
 """
