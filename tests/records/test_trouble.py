@@ -1,5 +1,6 @@
 """A store that cannot be written, is damaged, or belongs to somebody else: exchanges flow on, and it is told."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from companion.events import Events
 from companion.records import database, worker
 from companion.records.database import StoreError
 from companion.records.store import Store
+from companion.records.tape import PART, Tape
 from companion.records.views import Part
-from tests.records.news import Conversation, recording, until
+from tests.records.news import CLOCK, Conversation, Read, exchange, recording, until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -73,6 +76,34 @@ def test_a_batch_that_does_not_fit_is_not_written_at_all_and_fits_when_there_is_
     assert store._connection.execute("SELECT outcome FROM exchanges WHERE id = ?", (id,)).fetchone() == ("complete",)
     assert store._connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     store.close()
+
+
+def test_what_did_not_fit_is_written_as_if_it_were_tried_for_the_first_time(tmp_path):
+    events = Events()
+    heard: list[object] = []
+    for kind in worker_kinds():
+        events.subscribe(kind, heard.append)
+    id = exchange(events)
+    answer = os.urandom(3 * PART)
+    tapes = [Tape(id, attempt, heard.append, CLOCK.monotonic) for attempt in (1, 0)]
+    store = Store.open("sqlite:///companion.db", tmp_path)
+    store.write(heard[:3], 0.0)
+    for tape in tapes:
+        tape.add(answer[:PART])
+        tape.add(answer[PART:])
+        tape.end()
+    store._connection.execute(f"PRAGMA max_page_count = {store.retention.size() // 4096}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        store.write(heard[3:], 0.0)
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store.write(heard[3:], 0.0)
+    store.close()
+
+    records = Read(tmp_path / "companion.db")
+    detail = records.there(id)
+    assert detail.exchange.outcome == "complete"
+    assert detail.exchange.response_bytes == detail.attempts[0].received_bytes == len(answer)
+    assert records.bytes_of(id, Part.RESPONSE_BODY) == records.bytes_of(id, Part.RESPONSE_BODY, 1) == answer
 
 
 def worker_kinds() -> list[type]:
