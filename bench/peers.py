@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -63,7 +63,7 @@ http {
 _OUR_CONFIG: Final = Template("""\
 server: {port: $port}
 defaults: {ca: $ca}
-records: {store: $store}
+records: $records
 endpoints:
   - name: bench
     type: anthropic
@@ -75,10 +75,14 @@ endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a row wants of every proxy: whether the upstream speaks TLS, and whether what passes is recorded."""
+    """What a row wants of every proxy: whether the upstream speaks TLS, and whether what passes is recorded.
+
+    With `archive` it is recorded there, where there may be much already.
+    """
 
     tls: bool = False
     recorded: bool = False
+    archive: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Peer:
     port: int
     version: str
     exact: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 Make = Callable[[Setting], Peer]
@@ -131,10 +136,15 @@ def companion(place: Place, setting: Setting) -> Peer:
     config = place.folder / "companion.yaml"
     for left in place.folder.glob("companion.db*"):
         left.unlink()
-    store = "sqlite:///companion.db" if setting.recorded else "none"
-    config.write_text(_OUR_CONFIG.substitute(_filled(place, setting), store=store))
+    config.write_text(_OUR_CONFIG.substitute(_filled(place, setting), records=_records(setting)))
     config.chmod(0o600)
     return Peer(OURS, (program, "serve", "--config", str(config)), place.port, first_line_of(program, "version"))
+
+
+def _records(setting: Setting) -> str:
+    if setting.archive is not None:
+        return f"{{store: 'sqlite:///{setting.archive}', keep: 3650d, max_size: 1000GiB}}"
+    return "{store: 'sqlite:///companion.db'}" if setting.recorded else "{store: none}"
 
 
 def _filled(place: Place, setting: Setting) -> dict[str, object]:
@@ -162,7 +172,12 @@ def running(peer: Peer, folder: Path) -> Iterator[tuple[int, float]]:
         started = time.perf_counter()
         with on_core(PROXY_CORE):
             process = subprocess.Popen(
-                peer.command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+                peer.command,
+                cwd=folder,
+                env={**environment, **peer.environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             _until_it_answers(peer, process, folder)
@@ -175,7 +190,7 @@ def running(peer: Peer, folder: Path) -> Iterator[tuple[int, float]]:
 def _until_it_answers(peer: Peer, process: subprocess.Popen[bytes], folder: Path) -> None:
     head, _, body = request(2048, stream=False, tokens=420).partition(b"\r\n\r\n")
     fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     said = "nothing"
     while time.monotonic() < deadline and process.poll() is None:
         connection = http.client.HTTPConnection("127.0.0.1", peer.port, timeout=10)

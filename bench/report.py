@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any, Final
 
 from bench.peers import NGINX, OURS
-from bench.rows import Row, Sample
+from bench.row import Row, Sample
 
 TOLERANCE: Final = 1.25  # above the bar by more than this is not done
 

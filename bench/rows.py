@@ -4,87 +4,22 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from bench.load import Job, Load, Outcome, Program, Upstream
+from bench.archive import filtered, paged
+from bench.inserting import inserted
+from bench.load import Job, Load, Outcome, Program
 from bench.machine import cpu_seconds, resident_megabytes
-from bench.peers import Make, Peer, Place, Setting, running
+from bench.peers import Make, Peer, Setting, running
+from bench.row import GAP, LIMIT, PLAIN, RECORDED, TLS, Bench, Measure, Row, Sample
 from bench.terminator import terminator
-from bench.traffic import Answers, request
 
-GAP: Final = 0.020
 STREAMS: Final = 300  # fewer leave the core idle between two events, and waking it up is what would be measured
 CONNECTIONS: Final = 32
 SLOW_STREAMS: Final = 500
 SLOW_GAP: Final = 0.5
-_PLAIN: Final = Setting()
-_TLS: Final = Setting(tls=True)
-_RECORDED: Final = Setting(recorded=True)
-_LIMIT: Final = 30.0  # seconds, over what a run is meant to take
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One figure, and what else was seen while it was taken."""
-
-    value: float
-    seen: dict[str, float] = field(default_factory=dict)
-
-
-class Bench:
-    """What all rows share: the files, the upstream while it runs, and how long a measured part lasts (seconds)."""
-
-    def __init__(self, place: Place, seconds: float) -> None:
-        self.place = place
-        self.folder = place.folder
-        self.seconds = seconds
-        self._answers = Answers()
-        self._blocks = self._file("answers.blocks", self._answers.blocks())
-
-    def upstream(self, gap: float = GAP) -> Upstream:
-        return Upstream(self.place.upstream(_PLAIN), gap, self._blocks)
-
-    def direct(self) -> Load:
-        """One connection to the upstream, with no proxy between."""
-        return Load(self.place.upstream(_PLAIN), 1, exact=True)
-
-    def whole(self, size: int, seconds: float) -> Job:
-        """Requests of `size` bytes for a whole answer of 2 KB, as fast as they are answered."""
-        asked = self._file(f"{size}.request", request(size, stream=False, tokens=420))
-        return Job(asked, self._file("whole.answer", self._answers.whole), seconds)
-
-    def stream(self, size: int, tokens: int, seconds: float = 0.0, spread: float = 0.0) -> Job:
-        """Requests of `size` bytes for a stream of `tokens` texts."""
-        asked = self._file(f"{size}-{tokens}.request", request(size, stream=True, tokens=tokens))
-        return Job(asked, self._file(f"{tokens}.answer", self._answers.stream(tokens)), seconds, spread)
-
-    def _file(self, name: str, data: bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(data)
-        return path
-
-
-Measure = Callable[[Bench, Make], Sample]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table. With `ratio` the bar is in multiples of nginx, else in the row's own unit.
-
-    With `ours` nobody else has what it measures.
-    """
-
-    name: str
-    title: str
-    unit: str
-    bar: float
-    ratio: bool
-    measure: Measure
-    ours: bool = False
 
 
 def _loaded(
@@ -97,9 +32,9 @@ def _loaded(
             stack.enter_context(terminator(bench.place))
         pid, _ = stack.enter_context(running(peer, bench.folder))
         load = stack.enter_context(Load(peer.port, connections, exact=peer.exact))
-        load.run(warm, warm.seconds + _LIMIT)
+        load.run(warm, warm.seconds + LIMIT)
         before = _spent(pid, upstream, load)
-        outcome = load.run(job, bench.seconds + _LIMIT)
+        outcome = load.run(job, bench.seconds + LIMIT)
         after = _spent(pid, upstream, load)
     proxy, ends = (late - early for late, early in zip(after, before, strict=True))
     return outcome, {"proxy_cpu_s": proxy, "load_cpu_s": ends, "seconds": outcome.seconds, "answers": outcome.answers}
@@ -135,13 +70,13 @@ def _per_request(size: int, setting: Setting) -> Measure:
 def _recording(bench: Bench, make: Make) -> Sample:
     """What recording adds to a request of a conversation that goes on: with it less without it."""
     size = 153_600
-    plain, recorded = (_per_request(size, setting)(bench, make) for setting in (_PLAIN, _RECORDED))
+    plain, recorded = (_per_request(size, setting)(bench, make) for setting in (PLAIN, RECORDED))
     return Sample(recorded.value - plain.value, {"plain_ms": plain.value, "recorded_ms": recorded.value})
 
 
 def _slow_streams(bench: Bench, make: Make) -> Sample:
     """The most memory that many slow streams with long conversations take."""
-    peer = make(_RECORDED)
+    peer = make(RECORDED)
     tokens = max(2, round(bench.seconds / SLOW_GAP))
     job = bench.stream(153_600, tokens, spread=bench.seconds / 2)
     with ExitStack() as stack:
@@ -149,7 +84,7 @@ def _slow_streams(bench: Bench, make: Make) -> Sample:
         pid, _ = stack.enter_context(running(peer, bench.folder))
         load = stack.enter_context(Load(peer.port, SLOW_STREAMS, exact=peer.exact))
         peak = stack.enter_context(_watched_memory(pid))
-        load.run(job, bench.seconds * 2 + _LIMIT)
+        load.run(job, bench.seconds * 2 + LIMIT)
         return Sample(max(peak), {"answers": SLOW_STREAMS})
 
 
@@ -173,7 +108,7 @@ def _watched_memory(pid: int) -> Iterator[list[float]]:
 
 def _first_token(bench: Bench, make: Make) -> Sample:
     """Through the proxy and direct, in three turns each, so that both see the same machine."""
-    peer = make(_PLAIN)
+    peer = make(PLAIN)
     job = bench.stream(2048, 1, bench.seconds / 3)
     through: list[float] = []
     direct: list[float] = []
@@ -182,17 +117,17 @@ def _first_token(bench: Bench, make: Make) -> Sample:
         stack.enter_context(running(peer, bench.folder))
         loads = stack.enter_context(Load(peer.port, 1, exact=peer.exact)), stack.enter_context(bench.direct())
         for load in loads:
-            load.run(bench.stream(2048, 1, bench.seconds / 10), _LIMIT)
+            load.run(bench.stream(2048, 1, bench.seconds / 10), LIMIT)
         for _ in range(3):
             for load, times in zip(loads, (through, direct), strict=True):
-                times.append(load.run(job, bench.seconds + _LIMIT).first_p50_ms)
+                times.append(load.run(job, bench.seconds + LIMIT).first_p50_ms)
     added = sorted(late - early for late, early in zip(through, direct, strict=True))[1]
     return Sample(added, {"through_ms": sorted(through)[1], "direct_ms": sorted(direct)[1]})
 
 
 def _start(bench: Bench, make: Make) -> Sample:
     """The median of three starts."""
-    times, peer = [], make(_RECORDED)
+    times, peer = [], make(RECORDED)
     with bench.upstream():
         for _ in range(3):
             with running(peer, bench.folder) as (_, seconds):
@@ -201,14 +136,14 @@ def _start(bench: Bench, make: Make) -> Sample:
 
 
 def _idle_memory(bench: Bench, make: Make) -> Sample:
-    with bench.upstream(), running(make(_RECORDED), bench.folder) as (pid, _):
+    with bench.upstream(), running(make(RECORDED), bench.folder) as (pid, _):
         time.sleep(min(1.0, bench.seconds))
         return Sample(resident_megabytes(pid))
 
 
 def _memory_after_a_visit(bench: Bench, make: Make) -> Sample:
     """The first visit to the admin API brings what it is made of into the process."""
-    peer = make(_RECORDED)
+    peer = make(RECORDED)
     with bench.upstream(), running(peer, bench.folder) as (pid, _):
         started = time.perf_counter()
         with urllib.request.urlopen(f"http://127.0.0.1:{peer.port}/admin/api/status", timeout=30) as answer:
@@ -219,10 +154,10 @@ def _memory_after_a_visit(bench: Bench, make: Make) -> Sample:
 
 
 ROWS: Final = (
-    Row("paced", f"{STREAMS} streams, an event every 20 ms", "CPU-s per M events", 1.8, True, _paced(_PLAIN)),
-    Row("tls", "the same from an upstream with TLS", "CPU-s per M events", 2.0, True, _paced(_TLS)),
-    Row("small", "2 KB request, whole answer", "CPU ms per request", 6.0, True, _per_request(2048, _PLAIN)),
-    Row("large", "150 KB request, not recorded", "CPU ms per request", 4.0, True, _per_request(153_600, _PLAIN)),
+    Row("paced", f"{STREAMS} streams, an event every 20 ms", "CPU-s per M events", 1.8, True, _paced(PLAIN)),
+    Row("tls", "the same from an upstream with TLS", "CPU-s per M events", 2.0, True, _paced(TLS)),
+    Row("small", "2 KB request, whole answer", "CPU ms per request", 6.0, True, _per_request(2048, PLAIN)),
+    Row("large", "150 KB request, not recorded", "CPU ms per request", 4.0, True, _per_request(153_600, PLAIN)),
     Row("recording", "150 KB request, what recording adds", "CPU ms per request", 0.8, False, _recording, ours=True),
     # 0.6 ms where nginx adds 0.13 ms; a machine that is slower is slower for both.
     Row("first", "added time to the first token, p50", "ms", 4.6, True, _first_token),
@@ -230,4 +165,7 @@ ROWS: Final = (
     Row("start", "start to first answer", "s", 0.7, False, _start),
     Row("memory", "resident memory after the first answer", "MB", 65.0, False, _idle_memory),
     Row("admin", "the same after a visit to /admin", "MB", 110.0, False, _memory_after_a_visit, ours=True),
+    Row("insert", "one more recorded exchange among 1 M", "CPU µs", 300.0, False, inserted, ours=True),
+    Row("list", "50 of 1 M recorded exchanges, the slower page", "ms", 3.0, False, paged, ours=True),
+    Row("filter", "the same by a filter, the slowest one", "ms", 3.0, False, filtered, ours=True),
 )

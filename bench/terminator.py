@@ -57,7 +57,9 @@ def make_certificates(folder: Path, ca: Path) -> None:
     """A key and certificate for 127.0.0.1 (and localhost, which nginx wants) in `folder`, and its authority at `ca`."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(ca))
-    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(folder / "upstream.pem"))
+    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(
+        str(folder / "upstream.pem")
+    )
 
 
 @contextmanager

@@ -156,6 +156,11 @@ def request(size: int, *, stream: bool, tokens: int) -> bytes:
     return _head("POST /v1/messages?beta=true HTTP/1.1", _REQUEST_HEADERS, fields) + raw
 
 
+def fields(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a raw request or answer."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")[1:])]
+
+
 def _question(author: _Author, tokens: int) -> dict[str, Any]:
     return {
         "model": MODEL,

@@ -7,16 +7,25 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from bench import litellm
+from bench.archive import FILTERS
 from bench.machine import BenchError, cpu_seconds, family, refuse_busy_port, resident_megabytes, usable
+from bench.records import Generator, store
 from bench.report import Line, Round, table
-from bench.rows import ROWS, Sample
+from bench.row import Sample
+from bench.rows import ROWS
 from bench.traffic import Answers, request
+
+from companion.records.queries import Records
+from companion.records.schema import attempts, exchanges
+from companion.records.views import Filters
 
 SO_REUSEPORT = 15  # on Linux; `socket` has it only there
 ROOT = Path(__file__).parent.parent
@@ -61,6 +70,59 @@ def test_a_tiny_round_gives_rows_and_no_errors(tmp_path):
     for row in rows.values():
         assert row["rounds"][0]["companion"]["proxy_cpu_s"] > 0
         assert row["rounds"][0]["companion"]["answers"] > 0
+
+
+@needs_linux
+@needs_compiler
+def test_pages_and_filters_are_measured_on_a_store_of_any_size(tmp_path):
+    output = tmp_path / "result.json"
+    rows = ("insert", "list", "filter")
+    done = bench("--rows", *rows, "--exchanges", 500, "--port", free_ports(), "--output", output)
+    assert json.loads(output.read_text())["exchanges"] == 500, done.stderr
+    seen = {name: row["rounds"][0]["companion"] for name, row in json.loads(output.read_text())["rows"].items()}
+    assert set(seen) == set(rows)
+    assert seen["insert"]["exchanges"] == 500
+    assert {"first_p50_ms", "deep_p50_ms", "deep_cpu_ms"} <= set(seen["list"])
+    assert {f"{name}_p50_ms" for name in FILTERS} <= set(seen["filter"])
+
+
+def test_a_store_is_made_once_and_read_like_any_other(tmp_path):
+    path = store(tmp_path, 2_000)
+    made = path.stat().st_mtime_ns
+    assert store(tmp_path, 2_000).stat().st_mtime_ns == made
+    records = Records(path)
+    newest = records.list_exchanges(Filters(failed=True), limit=1000).items
+    assert 20 < len(newest) < 120
+    assert {each.outcome for each in newest} == {"error", "truncated", "rejected"}
+    detail = records.exchange(records.list_exchanges(Filters(outcomes=("failed over",))).items[0].id)
+    assert detail is not None
+    assert [each.number for each in detail.attempts] == list(range(1, 1 + (detail.exchange.attempts or 0)))
+    assert detail.attempts[-1].endpoint == detail.exchange.endpoint
+    assert integrity(path) == [("ok",)]
+    records.close()
+
+
+def integrity(path: Path) -> list[tuple[str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA integrity_check").fetchall()
+
+
+def test_the_exchanges_are_the_mixture_that_is_promised():
+    made = list(Generator(20_000).exchanges())
+    ids = [row["id"] for row, _ in made]
+    assert ids == sorted(set(ids))
+    assert 1.05 < sum(len(tries) for _, tries in made) / len(made) < 1.15
+    failed = sum(row["outcome"] in {"error", "truncated", "rejected"} for row, _ in made) / len(made)
+    assert 0.025 < failed < 0.035
+    for name, count in (("endpoint", 8), ("model", 12), ("client", 20)):
+        assert len({row[name] for row, _ in made}) == count
+    assert 700 < len({row["session"] for row, _ in made}) < 900
+    assert all(row.keys() <= set(exchanges.c.keys()) for row, _ in made)
+    assert all(each.keys() <= set(attempts.c.keys()) for _, tries in made for each in tries)
+
+
+def test_litellm_is_asked_where_the_rows_are_about_it():
+    assert set(litellm.ROWS) <= {row.name for row in ROWS if not row.ours}
 
 
 @needs_linux
