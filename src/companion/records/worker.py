@@ -104,10 +104,14 @@ class Worker:
                 if isinstance(error, sqlite3.Error) and is_damage(error) and store is not None:
                     self._begin_anew(store)
                     store = None
-                elif time.monotonic() > self._give_up_at:
-                    break
-                else:
-                    self._pause()
+                    continue
+                self._pause()
+            except Exception:
+                _log.exception("records_mistake", kind="batch")
+                batch = []
+                self._pause()
+            if time.monotonic() > self._give_up_at:
+                break
         if store is not None:
             store.close()
 
