@@ -111,7 +111,7 @@ class App:
 
         ports = Ports(
             loaded=lambda: self.loaded,
-            apply=self._changed,
+            apply=self._edited,
             editor=Editor(self.loaded.path),
             endpoints=self.endpoints,
             live=self.live,
@@ -130,6 +130,11 @@ class App:
         self.recorder.apply(loaded.settings.records)
         self._server.renew_certificate()
         self.events.publish(ConfigChanged(self.clock.monotonic(), str(loaded.path)))
+
+    def _edited(self, loaded: Loaded) -> None:
+        """The admin API has written the file."""
+        self._watcher.wrote(loaded)
+        self._changed(loaded)
 
     def _refused(self, error: ConfigError) -> None:
         self.problems = tuple(map(str, error.problems))

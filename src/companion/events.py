@@ -43,13 +43,22 @@ class ExchangeStarted(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
 
 
+class Why(msgspec.Struct, frozen=True):
+    """One reason of a plan, for whoever uses words of his own."""
+
+    code: str
+    parameters: Mapping[str, Any] = {}
+    scope: str = "endpoint"
+
+
 class Consideration(msgspec.Struct, frozen=True):
-    """One line of a plan: a candidate, whether it may be asked, and why, as the plan says it."""
+    """One line of a plan: a candidate, whether it may be asked, and why: in English, and in codes."""
 
     endpoint: str
     credential: int
     chosen: bool
     reason: str
+    why: tuple[Why, ...] = ()
 
 
 class ExchangePlanned(msgspec.Struct, frozen=True):

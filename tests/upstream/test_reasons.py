@@ -15,6 +15,11 @@ PARAMETERS = {
     ReasonCode.RAMP: {"percent": 32},
     ReasonCode.RECOVERED: {"successes": 2},
     ReasonCode.UNRESOLVED: {"problem": "the environment variable K is not set"},
+    ReasonCode.PRIORITY: {"priority": 1},
+    ReasonCode.STATE: {"state": "open"},
+    ReasonCode.LABELS_FIT: {"labels": "fast"},
+    ReasonCode.LABELS_ONLY: {"labels": "fast, cheap"},
+    ReasonCode.LABELS_LACKING: {"labels": "fast"},
 }
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from companion.clock import Clock
 from companion.config.file import Loaded
 from companion.errors import ClientError, Fault, Kind, Party, Phase
-from companion.events import Consideration, Events, ExchangePlanned, ExchangeSettled, ExchangeStarted
+from companion.events import Consideration, Events, ExchangePlanned, ExchangeSettled, ExchangeStarted, Why
 from companion.net import ulid
 from companion.protocol.request import RequestHead
 from companion.proxy.attempt import CANCELLED, AllFailed, Attempt, Attempts, PassOn, Surface
@@ -136,7 +136,13 @@ class Pipeline:
         exchange.plan = plan = self._planner(views, exchange.labels, self._shunned.of(exchange.facts.session))
         if self._events.wanted(ExchangePlanned):
             considered = tuple(
-                Consideration(entry.view.name, entry.view.key.credential, entry.chosen, entry.reason)
+                Consideration(
+                    endpoint=entry.view.name,
+                    credential=entry.view.key.credential,
+                    chosen=entry.chosen,
+                    reason=entry.reason,
+                    why=tuple(Why(each.code, each.parameters, each.scope) for each in entry.why),
+                )
                 for entry in plan.entries
             )
             self._events.publish(ExchangePlanned(exchange.id, self._clock.monotonic(), considered))

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from companion.events import Why
+
 
 @dataclass(frozen=True, slots=True)
 class FaultView:
@@ -103,6 +105,7 @@ class PlanView:
     credential: int
     chosen: bool
     reason: str
+    why: tuple[Why, ...] = ()
 
 
 class Part(StrEnum):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from companion.upstream.reasons import RATE_LIMITED, Reason, ReasonCode, unusable
 from companion.upstream.views import CandidateView
 
 
@@ -17,10 +18,15 @@ class Entry(msgspec.Struct, frozen=True):
     """One candidate's place in a plan. `waiting`: nothing but a rate-limit clock keeps it out, until `view.until`."""
 
     view: CandidateView
-    reason: str
+    why: tuple[Reason, ...]
     chosen: bool
     forced: bool = False
     waiting: bool = False
+
+    @property
+    def reason(self) -> str:
+        """`why`, in English."""
+        return ", ".join(each.text() for each in self.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,31 +80,33 @@ def plan(views: tuple[CandidateView, ...], labels: frozenset[str], shunned: froz
 
 def _entry(view: CandidateView, labels: frozenset[str], shunned: frozenset[str]) -> Entry:
     if view.unusable is not None:
-        return Entry(view, view.unusable, chosen=False)
+        return Entry(view, (unusable(view.unusable),), chosen=False)
     if view.labels and not labels:
-        return Entry(view, f"labels: only for {_listed(view.labels)}", chosen=False)
+        return Entry(view, (_labelled(ReasonCode.LABELS_ONLY, view.labels),), chosen=False)
     if view.labels and not labels <= view.labels:
-        return Entry(view, f"labels: lacks {_listed(labels - view.labels)}", chosen=False)
+        return Entry(view, (_labelled(ReasonCode.LABELS_LACKING, labels - view.labels),), chosen=False)
     if view.limited:
-        return Entry(view, _why(view, "rate limited"), chosen=False, waiting=True)
+        return Entry(view, (view.reason or RATE_LIMITED,), chosen=False, waiting=True)
     if not view.ready:
-        return Entry(view, f"forced, {_why(view, view.state)}", chosen=True, forced=True)
+        told = view.reason or Reason(ReasonCode.STATE, {"state": str(view.state)})
+        return Entry(view, (Reason(ReasonCode.FORCED), told), chosen=True, forced=True)
     return Entry(view, _in_favour(view, labels, shunned), chosen=True)
 
 
-def _in_favour(view: CandidateView, labels: frozenset[str], shunned: frozenset[str]) -> str:
-    reasons = [f"priority {view.priority}"]
+def _in_favour(view: CandidateView, labels: frozenset[str], shunned: frozenset[str]) -> tuple[Reason, ...]:
+    reasons = [Reason(ReasonCode.PRIORITY, {"priority": view.priority})]
     if labels:
-        reasons.insert(0, f"labels: has {_listed(labels)}" if view.labels else "labels: universal")
+        fits = _labelled(ReasonCode.LABELS_FIT, labels)
+        reasons.insert(0, fits if view.labels else Reason(ReasonCode.LABELS_UNIVERSAL))
     if view.key.endpoint in shunned:
-        reasons.append("shunned: cut this session off")
+        reasons.append(Reason(ReasonCode.SHUNNED))
     if view.reason is not None:
-        reasons.append(view.reason.text())
-    return ", ".join(reasons)
+        reasons.append(view.reason)
+    return tuple(reasons)
 
 
-def _why(view: CandidateView, otherwise: str) -> str:
-    return otherwise if view.reason is None else view.reason.text()
+def _labelled(code: ReasonCode, labels: frozenset[str]) -> Reason:
+    return Reason(code, {"labels": ", ".join(sorted(labels))})
 
 
 def _order(entry: Entry, shunned: frozenset[str]) -> tuple[bool, bool, bool, int, float, int, int]:
@@ -111,7 +119,3 @@ def _order(entry: Entry, shunned: frozenset[str]) -> tuple[bool, bool, bool, int
 
 def _file_order(view: CandidateView) -> tuple[int, int]:
     return view.index, view.key.credential
-
-
-def _listed(labels: frozenset[str]) -> str:
-    return ", ".join(sorted(labels))

@@ -29,6 +29,15 @@ class ReasonCode(StrEnum):
     RESET = "reset"
     DISABLED = "disabled"
     UNRESOLVED = "unresolved"
+    # What a plan has to say besides.
+    PRIORITY = "priority"
+    FORCED = "forced"
+    STATE = "state"
+    SHUNNED = "shunned"
+    LABELS_FIT = "labels_fit"
+    LABELS_UNIVERSAL = "labels_universal"
+    LABELS_ONLY = "labels_only"
+    LABELS_LACKING = "labels_lacking"
 
 
 _TEXTS: Final[Mapping[ReasonCode, str]] = {
@@ -46,6 +55,14 @@ _TEXTS: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.RESET: "reset",
     ReasonCode.DISABLED: "disabled",
     ReasonCode.UNRESOLVED: "{problem}",
+    ReasonCode.PRIORITY: "priority {priority}",
+    ReasonCode.FORCED: "forced",
+    ReasonCode.STATE: "{state}",
+    ReasonCode.SHUNNED: "shunned: cut this session off",
+    ReasonCode.LABELS_FIT: "labels: has {labels}",
+    ReasonCode.LABELS_UNIVERSAL: "labels: universal",
+    ReasonCode.LABELS_ONLY: "labels: only for {labels}",
+    ReasonCode.LABELS_LACKING: "labels: lacks {labels}",
 }
 
 
@@ -75,3 +92,8 @@ def _word(value: Parameter) -> str:
 RATE_LIMITED: Final = Reason(ReasonCode.RATE_LIMITED)
 RESET: Final = Reason(ReasonCode.RESET)
 DISABLED: Final = Reason(ReasonCode.DISABLED)
+
+
+def unusable(problem: str) -> Reason:
+    """Why nothing can be tried at all, as views say it."""
+    return DISABLED if problem == "disabled" else Reason(ReasonCode.UNRESOLVED, {"problem": problem})

@@ -12,7 +12,7 @@ from companion.config.models import EndpointSettings
 from companion.errors import Kind
 from companion.upstream.health import Health
 from companion.upstream.limits import Slots
-from companion.upstream.reasons import DISABLED, RATE_LIMITED, Reason, ReasonCode
+from companion.upstream.reasons import RATE_LIMITED, Reason, unusable
 from companion.upstream.views import CandidateKey, CandidateView, CircuitState
 
 
@@ -119,11 +119,7 @@ def _credential(candidate: Standing, now: float) -> CredentialState:
 
 
 def _unusable(view: CandidateView) -> Reason | None:
-    if view.unusable is None:
-        return None
-    if view.unusable == "disabled":
-        return DISABLED
-    return Reason(ReasonCode.UNRESOLVED, {"problem": view.unusable})
+    return None if view.unusable is None else unusable(view.unusable)
 
 
 def _circuits(health: Health, now: float) -> tuple[CircuitStanding, ...]:
