@@ -179,3 +179,15 @@ async def test_the_schema_takes_what_the_file_takes(admin):
     assert {option["type"] for option in timeouts["headers"]["anyOf"]} == {"number", "string", "null"}
     assert {option["type"] for option in timeouts["first_content"]["anyOf"]} == {"number", "string", "null"}
     assert schema["$defs"]["EndpointSettings"]["required"] == ["name", "url", "auth"]
+
+
+async def test_the_schema_marks_what_holds_from_the_next_start_on(admin):
+    parts = (await admin.get("/config/schema")).json["$defs"]
+
+    marked = {
+        f"{name}.{key}" for name, part in parts.items() for key, it in part["properties"].items() if "restart" in it
+    }
+    assert marked == {
+        *("ServerSettings.host", "ServerSettings.port", "LoggingSettings.format", "LoggingSettings.file"),
+        "RecordsSettings.store",
+    }

@@ -1,7 +1,8 @@
 """The JSON Schema of the configuration as it is written: for forms, for the description of the API, and for editors.
 
 The models know what values mean; a file may write them in more ways: durations, sizes and rates as text with a unit,
-and a key without a value for its default.
+and a key without a value for its default. `unit` says how a value is written, `restart` that it holds from the next
+start on.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 from companion.admin.typed import JSON_TYPES
 from companion.config.models import Settings
+from companion.config.schema import FIXED, keys
+from companion.config.schema import section as section_of
 
 Schema = dict[str, Any]
 
@@ -25,6 +28,11 @@ _AS_TEXT: Final = ("duration", "size", "rate")
 def whole() -> Schema:
     """The schema of the whole file, complete in itself (JSON Schema 2020-12)."""
     schema = _written(Settings.model_json_schema(mode="validation"))
+    for name in FIXED:
+        section, _, key = name.partition(".")
+        model = section_of(keys(Settings)[section])
+        assert model is not None, name
+        schema["$defs"][model.__name__]["properties"][key]["restart"] = True
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from companion.cli.settings import is_there, located, read, reason, refuse, told
 from companion.config.file import Loaded
 from companion.config.listening import exposed
 from companion.config.models import ServerSettings, Settings
+from companion.config.schema import FIXED
 from companion.errors import ConfigError
 from companion.events import ConfigChanged
 from companion.net.posix import (
@@ -33,8 +34,6 @@ from companion.net.posix import (
 from companion.observe import log
 
 _log = structlog.get_logger("companion.cli")
-
-_FIXED: Final = ("server.host", "server.port", "logging.format", "logging.file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class _Service:
     def _reloaded(self, settings: Settings) -> None:
         if self._overrides.log_level is None:
             log.set_level(settings.logging.level)
-        later = [name for name in _FIXED if attrgetter(name)(settings) != attrgetter(name)(self._at_start)]
+        later = [name for name in FIXED if attrgetter(name)(settings) != attrgetter(name)(self._at_start)]
         if (settings.server.tls.certificate is None) != (self._at_start.server.tls.certificate is None):
             later.append("server.tls")
         if later:

@@ -12,6 +12,9 @@ from pydantic.fields import FieldInfo
 from companion.config import words
 from companion.config.models import Settings
 
+FIXED: Final = ("server.host", "server.port", "logging.format", "logging.file", "records.store")
+"""Keys that hold from the next start on; all others are live at once."""
+
 _WRITERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "duration": words.say_duration,
     "duration or none": words.say_duration,
