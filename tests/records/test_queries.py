@@ -166,6 +166,24 @@ def test_where_nothing_was_recorded_yet_that_is_said(tmp_path):
         delete_older(tmp_path / "companion.db")
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("UPDATE alembic_version SET version_num = '0000'", "another version"),
+        ("DROP TABLE alembic_version", "cannot be read"),
+    ],
+)
+def test_what_is_no_store_of_this_version_is_not_read(tmp_path, broken, said):
+    with recording(tmp_path) as made:
+        made.tell()
+        made.recorder.close()
+    with closing(sqlite3.connect(made.path)) as connection, connection:
+        connection.execute(broken)
+
+    with pytest.raises(StoreError, match=said):
+        Records.open("sqlite:///companion.db", tmp_path)
+
+
 def test_nothing_can_be_changed_by_reading(store):
     from sqlalchemy.exc import OperationalError
 

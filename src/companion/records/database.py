@@ -76,10 +76,21 @@ def open_for_writing(path: Path) -> Opened:
 
 
 def open_for_reading(path: Path) -> Connection:
-    """Open what is there; nothing can be changed over this connection. Raises StoreError when there is no store yet."""
+    """Open what is there; nothing can be changed over this connection. Raises StoreError when it cannot be read."""
     if not path.exists():
         raise StoreError(f"there are no records at {path} yet")
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY, check_same_thread=False)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY, check_same_thread=False)
+    try:
+        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        raise StoreError(f"the records at {path} cannot be read: {error}") from None
+    if found != (VERSION,):
+        connection.close()
+        raise StoreError(
+            f"the records at {path} are of another version of this program; it changes them when it starts"
+        )
+    return connection
 
 
 def is_damage(error: sqlite3.Error) -> bool:
