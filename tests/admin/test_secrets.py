@@ -107,8 +107,8 @@ async def test_no_secret_is_in_any_answer(tmp_path, monkeypatch):
 
 async def settled(admin: Admin, ids: list[str]) -> None:
     for _ in range(400):
-        page = (await admin.get("/requests")).json
-        if {each["id"] for each in page["items"] if each["outcome"] is not None} >= set(ids):
+        page = await admin.get("/requests")
+        if page.status == 200 and {each["id"] for each in page.json["items"] if each["outcome"]} >= set(ids):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("not written")
