@@ -7,7 +7,7 @@ with the length and time of every piece of the stream in it.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from sqlite3 import Connection
 from typing import Final, NamedTuple
@@ -30,7 +30,7 @@ _INSERT: Final = (
     "INSERT INTO contents (exchange_id, attempt, kind, part, size, same_as, recipe, times) VALUES (?,?,?,?,?,?,?,?)"
     " ON CONFLICT DO NOTHING"
 )
-_USED: Final = "UPDATE pieces SET refs = refs + ? WHERE id = ?"
+_USED: Final = "UPDATE pieces SET refs = refs + ? WHERE id BETWEEN ? AND ?"
 _FIND: Final = "SELECT id FROM pieces WHERE digest = ?"
 _LAST: Final = "SELECT coalesce(max(id), 0) FROM pieces"
 _NEW: Final = "INSERT INTO pieces (id, refs, digest) VALUES (?, ?, ?)"
@@ -160,7 +160,7 @@ class Contents:
         write(_BLOB, self._blobs)
         if self._lost:
             uses.subtract(self._lost)
-        write(_USED, [(count, number) for number, count in uses.items()])
+        write(_USED, _ranges(uses))
         if self._lost:
             lost = [(number,) for number in set(self._lost)]
             write(_UNUSED, lost)
@@ -201,6 +201,19 @@ class Contents:
         packed = _encode(flat)
         smaller = self._compress(packed)
         return smaller if len(smaller) < len(packed) else packed
+
+
+def _ranges(uses: Mapping[int, int]) -> list[tuple[int, int, int]]:
+    """Count, first and last of numbers in a row with the same count: pieces of one conversation have such numbers."""
+    found: list[tuple[int, int, int]] = []
+    count, first, last = 0, 0, -1
+    for number, used in sorted(uses.items()):
+        if used != count or number != last + 1:
+            found.append((count, first, last))
+            count, first = used, number
+        last = number
+    found.append((count, first, last))
+    return found[1:]
 
 
 # === reading
