@@ -49,9 +49,8 @@ async def settled(admin: Admin, ids: list[str]) -> None:
     """The recorder writes beside the way: ask until it has."""
     for _ in range(400):
         page = await admin.get("/requests?limit=1000")
-        if page.status == 200 and {each["id"] for each in page.json["items"] if each["outcome"] is not None} >= set(
-            ids
-        ):
+        items = page.json["items"] if page.status == 200 else ()
+        if {each["id"] for each in items if each["outcome"] is not None} >= set(ids):
             return
         await asyncio.sleep(0.02)
     raise AssertionError("not written")

@@ -120,7 +120,7 @@ def router(archive: Archive) -> APIRouter:
 
     @api.get("/requests/{id}/{part}", responses=_of_bodies() | declared(404, 503), response_class=Response)
     def get_request_body(id: Id, part: Part, attempt: Attempt = CLIENT) -> Response:
-        """The bytes of one part as they were on the wire; credentials are masked."""
+        """The bytes of one part, without content encoding; credentials are masked. `x-companion-missing`: bytes not kept."""
         with archive.records() as records:
             return _body(records, id.upper(), part, attempt)
 
@@ -203,7 +203,7 @@ def _neighbours(page: Any) -> Iterator[tuple[str, str | None, str]]:
 
 def _link(request: Request, asked: Asked, rel: str, **key: str) -> str:
     values = asked.model_dump(exclude_defaults=True, exclude={"after", "before"})
-    return f'<{request.url.path}?{urlencode(values | key, doseq=True)}>; rel="{rel}"'
+    return f'<{request.scope["path"]}?{urlencode(values | key, doseq=True)}>; rel="{rel}"'
 
 
 def _json(value: Any) -> Response:
