@@ -1,1 +1,1 @@
-"""What a person sees of the running proxy. So far one page; the application takes its place."""
+"""What people and programs see and change of the running proxy: one page (page.py), and a REST API (api.py)."""
