@@ -13,6 +13,7 @@ from companion.net import ulid
 from companion.records.database import StoreError
 from companion.records.delete import delete_ids, delete_older
 from companion.records.export import export
+from companion.records.lists import walk
 from companion.records.queries import Records
 from companion.records.views import Filters, Part
 from tests.records.news import Read, recording
@@ -108,19 +109,13 @@ def test_the_beginning_of_an_id_in_any_case_is_enough(store):
 
 def plans(records: Records, *asked: Filters) -> list[str]:
     """How the database finds what is asked for, a line for each statement."""
-    from sqlalchemy import event
-
-    statements: list[tuple[str, tuple[object, ...]]] = []
+    statements: list[str] = []
     with closing(sqlite3.connect(records.path)) as connection:
-
-        def hear(*seen):
-            statements.append((seen[2], seen[3]))
-
-        event.listen(records._engine, "before_cursor_execute", hear)
+        connection.set_trace_callback(statements.append)
         for filters in asked:
-            records.list_exchanges(filters)
-        event.remove(records._engine, "before_cursor_execute", hear)
-        return [str(connection.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall()) for sql, given in statements]
+            walk(connection, filters, None, None, 50)
+        connection.set_trace_callback(None)
+        return [str(connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()) for sql in statements]
 
 
 def test_no_list_scans_or_sorts_the_table(store):

@@ -3,24 +3,19 @@
 Pages go by key: the id of the last exchange seen. No OFFSET, no count(*). All of it is for threads.
 """
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from heapq import merge
-from operator import attrgetter
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self, cast
 
 import msgspec
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Engine,
     Row,
-    TextClause,
     bindparam,
     create_engine,
-    func,
     select,
-    text,
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import QueuePool
@@ -28,8 +23,8 @@ from sqlalchemy.pool import QueuePool
 from companion.protocol import sse
 from companion.records.contents import CLIENT, Kind, cooked, numbers, times_of, unpacked
 from companion.records.database import open_for_reading, path_of
-from companion.records.retention import oldest_kept
-from companion.records.schema import FAILED, FAILURES, attempts, blobs, contents, exchanges, learned
+from companion.records.lists import walk
+from companion.records.schema import attempts, blobs, contents, exchanges, learned
 from companion.records.views import (
     AttemptView,
     Body,
@@ -48,7 +43,6 @@ MOST: Final = 1000
 """The longest page."""
 
 EVERYTHING: Final = Filters()
-COUNTED: Final = 1000
 
 _AT_ONCE: Final = 500
 _KINDS: Final = {
@@ -59,11 +53,10 @@ _KINDS: Final = {
 }
 _PARTS: Final = {kind: part for part, kind in _KINDS.items()}
 _FAULT_COLUMNS: Final = ("fault_party", "fault_phase", "fault_kind", "fault_message", "fault_error_type")
+_STREAM: Final = exchanges.c.keys().index("stream")
 _LABELS: Final = exchanges.c.keys().index("labels")
 _FAULT: Final = exchanges.c.keys().index(_FAULT_COLUMNS[0])
 _FAULT_END: Final = _FAULT + len(_FAULT_COLUMNS)
-_ANY_FAILURE: Final = object()
-_TOGETHER: Final = (("failed", "endpoint"), ("endpoint", "model"))
 _considered: Final = msgspec.json.Decoder(list[PlanView])
 _words: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -92,8 +85,8 @@ class Records:
     ) -> Page:
         """A page of what is older than the key `after`, or newer than `before`; the newest of all without either."""
         limit = max(1, min(limit, MOST))
-        with self._engine.connect() as connection:
-            found = _listed(connection, filters, after, before, limit + 1)
+        with closing(self._engine.raw_connection()) as pooled:
+            found = walk(cast("sqlite3.Connection", pooled.dbapi_connection), filters, after, before, limit + 1)
         more, found = len(found) > limit, found[:limit]
         if before is not None:
             found.reverse()
@@ -102,8 +95,8 @@ class Records:
             older, newer = more, after is not None and bool(found)
         return Page(
             tuple(map(_exchange, found)),
-            next=found[-1].id if older else None,
-            previous=found[0].id if newer else None,
+            next=found[-1][0] if older else None,
+            previous=found[0][0] if newer else None,
         )
 
     def exchange(self, id: str) -> Detail | None:
@@ -156,112 +149,17 @@ class Records:
             return list(connection.execute(select(learned).order_by(learned.c.at)))
 
 
-# === lists
-
-
-def _listed(
-    connection: Connection, filters: Filters, after: str | None, before: str | None, limit: int
-) -> list[Row[Any]]:
-    """Rows in the order of the walk. Of several outcomes each is a walk of its own, by its own index."""
-    bounds = _bounds(filters, after, before)
-    chosen = [None, *filters.outcomes] if filters.running else list(filters.outcomes)
-    walks = [
-        _walk(connection, [*more, *_conditions(filters)], bounds, limit, newest_first=before is None)
-        for more in ([[[_Term(exchanges.c.outcome, outcome)]] for outcome in chosen] or [[]])
-    ]
-    if len(walks) == 1:
-        return walks[0]
-    return list(merge(*walks, key=attrgetter("id"), reverse=before is None))[:limit]
-
-
-class _Term(NamedTuple):
-    """A column has a value, or (_ANY_FAILURE) the outcome is one of those."""
-
-    column: Column[Any]
-    value: Any
-
-    def found(self) -> ColumnElement[bool] | TextClause:
-        if self.value is _ANY_FAILURE:
-            return text(FAILED)
-        return self.column.is_(None) if self.value is None else self.column == self.value
-
-    def checked(self) -> ColumnElement[bool] | TextClause:
-        """The same, but no index will be used for it."""
-        if self.value is None:
-            return self.found()
-        if self.value is _ANY_FAILURE:
-            return func.coalesce(self.column, "-").in_(FAILURES)
-        unknown = -1 if isinstance(self.value, int) else ""
-        checked: ColumnElement[bool] = func.coalesce(self.column, unknown) == self.value
-        return checked
-
-
-_Condition = Sequence[_Term]
-"""What one index can find."""
-
-
-def _conditions(filters: Filters) -> list[_Condition]:
-    """Those that are usually rare first: that counts where all of them are frequent."""
-    terms = {
-        name: _Term(exchanges.c[name], value)
-        for name in ("session", "status", "client", "endpoint", "model")
-        if (value := getattr(filters, name)) is not None
-    }
-    if filters.failed:
-        terms = {"failed": _Term(exchanges.c.outcome, _ANY_FAILURE), **terms}
-    for pair in _TOGETHER:
-        if terms.keys() >= {*pair}:
-            return [[terms.pop(name) for name in pair], *([term] for term in terms.values())]
-    return [[term] for term in terms.values()]
-
-
-def _walk(
-    connection: Connection,
-    conditions: list[_Condition],
-    bounds: list[ColumnElement[bool]],
-    limit: int,
-    *,
-    newest_first: bool,
-) -> list[Row[Any]]:
-    """By the index of the rarest condition: the database itself knows only how rare its values are on average."""
-    if len(conditions) > 1:
-        conditions = sorted(conditions, key=lambda each: _how_many(connection, each, bounds))
-    where = [term.checked() if place else term.found() for place, each in enumerate(conditions) for term in each]
-    order = exchanges.c.id.desc() if newest_first else exchanges.c.id.asc()
-    return list(connection.execute(select(exchanges).where(*where, *bounds).order_by(order).limit(limit)))
-
-
-def _how_many(connection: Connection, condition: _Condition, bounds: list[ColumnElement[bool]]) -> int:
-    """Of those within the bounds, up to COUNTED."""
-    some = select(exchanges.c.id).where(*[term.found() for term in condition], *bounds).limit(COUNTED).subquery()
-    return connection.execute(select(func.count()).select_from(some)).scalar_one()
-
-
-def _bounds(filters: Filters, after: str | None, before: str | None) -> list[ColumnElement[bool]]:
-    """Times and keys are both bounds of the id."""
-    id = exchanges.c.id
-    bounds: list[ColumnElement[bool]] = []
-    if filters.since is not None:
-        bounds.append(id >= oldest_kept(filters.since))
-    if filters.until is not None:
-        bounds.append(id < oldest_kept(filters.until))
-    if filters.id:
-        bounds += (id >= filters.id.upper(), id < filters.id.upper() + "~")
-    if after is not None:
-        bounds.append(id < after)
-    if before is not None:
-        bounds.append(id > before)
-    return bounds
-
-
 # === rows
 
 
-def _exchange(row: Row[Any]) -> ExchangeView:
+def _exchange(row: Sequence[Any]) -> ExchangeView:
     """By position, because a page is fifty of them: the columns are in the order of the fields."""
     values: tuple[Any, ...] = tuple(row)
+    stream = values[_STREAM]
     fields: tuple[Any, ...] = (
-        *values[:_LABELS],
+        *values[:_STREAM],
+        None if stream is None else bool(stream),
+        *values[_STREAM + 1 : _LABELS],
         _list(values[_LABELS]),
         *values[_LABELS + 1 : _FAULT],
         _fault(values[_FAULT:_FAULT_END]),
