@@ -120,7 +120,7 @@ def router(archive: Archive) -> APIRouter:
 
     @api.get("/requests/{id}/{part}", responses=_of_bodies() | declared(404, 503), response_class=Response)
     def get_request_body(id: Id, part: Part, attempt: Attempt = CLIENT) -> Response:
-        """The bytes of one part, without content encoding; credentials masked. `x-companion-missing`: bytes not kept."""
+        """The bytes of one part, content encoding undone, credentials masked. `x-companion-missing` bytes were lost."""
         with archive.records() as records:
             return _body(records, id.upper(), part, attempt)
 
