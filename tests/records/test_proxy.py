@@ -12,7 +12,7 @@ from companion.records.views import Filters, Part
 from companion.simulator import Simulator, replies
 from tests.records.news import Read
 from tests.records.test_canary import unmasked
-from tests.support.http import Answer, message
+from tests.support.http import Answer, ask, message
 from tests.support.proxy import KEY, Proxy, endpoint, running
 
 
@@ -113,3 +113,15 @@ async def test_a_credential_that_upstreams_echo_is_neither_stored_nor_exported(t
     for key in keys:
         assert key.encode() not in exported
         assert key.encode() not in unmasked(tmp_path)
+
+
+async def test_a_request_that_is_rejected_is_recorded_as_it_came(tmp_path):
+    broken = b'{"model": "m", "messages": ['
+    async with two(tmp_path) as (proxy, _, _):
+        answer = await ask(proxy.url, "/v1/messages", broken)
+
+    records = read(tmp_path)
+    agrees(records, answer)
+    detail = records.there(answer.headers["x-request-id"])
+    assert (answer.status, detail.exchange.outcome, detail.exchange.attempts) == (400, "rejected", 0)
+    assert records.bytes_of(detail.exchange.id, Part.REQUEST_BODY) == broken

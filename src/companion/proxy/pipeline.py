@@ -104,13 +104,18 @@ class Pipeline:
 
     def _describe(self, exchange: Exchange, *, messages: bool) -> None:
         request = exchange.request
-        if messages:
-            head = RequestHead.read(request.body)
-            exchange.facts = describe(request.headers, request.body, head)
-            exchange.question.model, exchange.question.stream = head.model, head.stream
-        facts = exchange.facts
-        if not self._events.wanted(ExchangeStarted):
-            return
+        try:
+            if messages:
+                head = RequestHead.read(request.body)
+                exchange.facts = describe(request.headers, request.body, head)
+                exchange.question.model, exchange.question.stream = head.model, head.stream
+        finally:
+            # What is about to be rejected is recorded, too.
+            if self._events.wanted(ExchangeStarted):
+                self._tell_start(exchange)
+
+    def _tell_start(self, exchange: Exchange) -> None:
+        request, facts = exchange.request, exchange.facts
         self._events.publish(
             ExchangeStarted(
                 id=exchange.id,
