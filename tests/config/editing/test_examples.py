@@ -54,6 +54,17 @@ def test_a_list_that_is_not_there_is_put_at_the_end(text):
         (f"l:\n{A}  # the end\n", "d['l'].reverse()", f"l:\n{A}  # the end\n"),
         (f"l:\n{A}{B}  # the end\n", "d['l'].reverse()", f"l:\n{B}{A}  # the end\n"),
         (f"l:\n{A}{B}  # the end\n", f"d['l'].append({NEW})", f"l:\n{A}{B}{C}  # the end\n"),
+        # what an item gets at its end goes with it, and not with its neighbour
+        (
+            f"l:\n{A}{B}",
+            "[each.update(m=1) for each in d['l'][:1]]; d['l'].reverse()",
+            f"l:\n{B}{A}    m: 1\n",
+        ),
+        (
+            f"l:\n{A}{B}",
+            "[each.update(m=number) for number, each in enumerate(d['l'])]; d['l'].reverse()",
+            f"l:\n{B}    m: 1\n{A}    m: 0\n",
+        ),
         # an item that is commented out is nobody's
         (f"l:\n{A}  # - name: old\n{B}", "d['l'].pop()", f"l:\n{A}  # - name: old\n"),
         (f"l:\n{A}  # - name: old\n{B}", "d['l'].pop(0)", f"l:\n  # - name: old\n{B}"),

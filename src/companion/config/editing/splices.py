@@ -28,8 +28,13 @@ class Splices:
         insort(self._splices, Splice(start, stop, len(self._splices), text))
 
     def piece(self, start: int, stop: int) -> str:
-        """A part of the text with the changes that lie within it, for which it answers from now on."""
-        within = [each for each in self._splices if start <= each.start and each.stop <= stop]
+        """A part of the text with the changes that lie within it, for which it answers from now on.
+
+        What is put in just where it starts belongs to the end of what comes before.
+        """
+        within = [
+            each for each in self._splices if start <= each.start and each.stop <= stop and each.stop > (start or -1)
+        ]
         self._splices = [each for each in self._splices if each not in within]
         parts = []
         for each in within:
