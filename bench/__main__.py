@@ -44,9 +44,7 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measured part (default: 3)")
     parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=", ".join(names))
     parser.add_argument("--proxy", action="append", default=[], metavar="NAME=COMMAND", help="another peer")
-    parser.add_argument(
-        "--litellm", action="store_true", help="LiteLLM too (installed in build/ once)"
-    )
+    parser.add_argument("--litellm", action="store_true", help="LiteLLM too (installed in build/ once)")
     parser.add_argument("--exchanges", type=int, default=EXCHANGES, help="how many the rows about records have")
     parser.add_argument("--alone", action="store_true", help="only ours: no nginx, no ratios")
     parser.add_argument("--port", type=int, default=18080, help="of the proxy; the upstream has the next two")

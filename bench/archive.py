@@ -21,8 +21,8 @@ from bench.row import RECORDED, Bench, Sample
 from companion.records.retention import oldest_kept
 
 PAGE: Final = 50
-TIMES: Final = 40
-_WARM: Final = 5
+TURNS: Final = 4
+IN_TURN: Final = 10
 _FAILED: Final = ("error", "truncated", "rejected")
 _decode: Final = msgspec.json.decode
 
@@ -72,7 +72,7 @@ def _somewhere(dice: random.Random) -> str:
 
 
 def _measured(bench: Bench, make: Make, kinds: Mapping[str, Kind]) -> Sample:
-    """All kinds in turn, so that they see the same machine. The slowest kind's median counts."""
+    """All kinds in turn, a few requests each, so that they see the same machine. The slowest kind's median counts."""
     peer = make(replace(RECORDED, archive=bench.archive))
     dice, taken, used = random.Random(4), {name: list[float]() for name in kinds}, dict.fromkeys(kinds, 0.0)
     with (
@@ -81,29 +81,35 @@ def _measured(bench: Bench, make: Make, kinds: Mapping[str, Kind]) -> Sample:
         closing(sqlite3.connect(f"file:{bench.archive}?mode=ro", uri=True)) as connection,
         _visitor(peer.port) as visit,
     ):
-        for turn in range(_WARM + TIMES):
+        for turn in range(1 + TURNS):
             for name, kind in kinds.items():
-                query = kind(dice, connection)
+                queries = [kind(dice, connection) for _ in range(IN_TURN)]
                 before = cpu_seconds(pid)
-                seconds = _page(visit, query)
-                if turn >= _WARM:
+                times, answers = _pages(visit, queries)
+                if turn:  # the first is to get warm
                     used[name] += cpu_seconds(pid) - before
-                    taken[name].append(seconds)
+                    taken[name] += times
+                _check(queries, answers)
     found = {f"{name}_p50_ms": median(each) * 1e3 for name, each in taken.items()}
-    spent = {f"{name}_cpu_ms": each / TIMES * 1e3 for name, each in used.items()}
+    spent = {f"{name}_cpu_ms": each / TURNS / IN_TURN * 1e3 for name, each in used.items()}
     return Sample(max(found.values()), {**found, **spent})
 
 
-def _page(visit: Callable[[str], bytes], query: Query) -> float:
-    """The seconds that one takes; it is looked at afterwards."""
-    path = f"/admin/api/requests?{urlencode({'limit': PAGE, **query})}"
-    started = time.perf_counter()
-    answer = visit(path)
-    seconds = time.perf_counter() - started
-    page = _decode(answer)
-    if not all(_fits(item, query) for item in page["items"]):
-        raise BenchError(f"{path} brought what was not asked for")
-    return seconds
+def _pages(visit: Callable[[str], bytes], queries: list[Query]) -> tuple[list[float], list[bytes]]:
+    """The seconds that each takes, and what comes."""
+    paths = [f"/admin/api/requests?{urlencode({'limit': PAGE, **query})}" for query in queries]
+    times, answers = [], []
+    for path in paths:
+        started = time.perf_counter()
+        answers.append(visit(path))
+        times.append(time.perf_counter() - started)
+    return times, answers
+
+
+def _check(queries: list[Query], answers: list[bytes]) -> None:
+    for query, answer in zip(queries, answers, strict=True):
+        if not all(_fits(item, query) for item in _decode(answer)["items"]):
+            raise BenchError(f"{dict(query)} brought what was not asked for")
 
 
 def _fits(item: Mapping[str, Any], query: Query) -> bool:

@@ -165,7 +165,8 @@ ROWS: Final = (
     Row("start", "start to first answer", "s", 0.7, False, _start),
     Row("memory", "resident memory after the first answer", "MB", 65.0, False, _idle_memory),
     Row("admin", "the same after a visit to /admin", "MB", 110.0, False, _memory_after_a_visit, ours=True),
-    Row("insert", "one more recorded exchange among 1 M", "CPU µs", 300.0, False, inserted, ours=True),
+    # Half of what recording may add to a large request.
+    Row("insert", "one more recorded exchange among 1 M", "CPU µs", 400.0, False, inserted, ours=True),
     Row("list", "50 of 1 M recorded exchanges, the slower page", "ms", 3.0, False, paged, ours=True),
     Row("filter", "the same by a filter, the slowest one", "ms", 3.0, False, filtered, ours=True),
 )
