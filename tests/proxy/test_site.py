@@ -84,3 +84,12 @@ async def test_admin_answers_loopback_peers_only(peer, status, path):
     await site(Request("GET", path, [(b"host", b"127.0.0.1")], b"", peer, 0.0), port)
     assert line.sent.startswith(b"HTTP/1.1 %d " % status)
     assert (b"on the machine itself" in line.sent) == (status == 403)
+
+
+@pytest.mark.parametrize("told", ["Forwarded: for=192.0.2.9", "X-Forwarded-For: 127.0.0.1", "X-Real-IP: 192.0.2.9"])
+async def test_admin_does_not_answer_what_a_reverse_proxy_on_this_machine_relays(told):
+    async with serving(site) as at:
+        answer = await at.asks("GET /admin/api/config HTTP/1.1", HOST, told, "", "")
+        assert answer.status == 403
+        assert b'"code":"not_loopback"' in answer.body
+        assert (await at.asks("GET /elsewhere HTTP/1.1", HOST, told, "", "")).status == 200

@@ -13,6 +13,8 @@ Page = Callable[[str, str], tuple[int, Headers, bytes]]
 
 _API: Final = "/admin/api"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# A reverse proxy on this machine speaks for somebody who may be anywhere.
+_RELAYED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 
 
 class Site:
@@ -25,7 +27,7 @@ class Site:
     async def __call__(self, request: Request, port: Port) -> None:
         path = request.path
         if path == "/admin" or path.startswith("/admin/"):
-            if not is_loopback(request.peer):
+            if not is_loopback(request.peer) or any(name in _RELAYED for name, _ in request.headers):
                 _refuse(port, "not_loopback", "/admin answers on the machine itself only (127.0.0.1 and ::1).")
                 return
             if request.method not in _SAFE and header(request.headers, b"x-companion-csrf") != b"1":
