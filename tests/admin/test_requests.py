@@ -180,6 +180,12 @@ async def test_what_is_not_there_is_a_404(proxy, admin):
     problem(await admin.get("/requests/short"), 422, "invalid")
 
 
+@pytest.mark.parametrize("when", ["NaN", "Infinity", "1e400", "1e12", "-1"])
+async def test_a_time_that_there_is_not_is_refused(admin, when):
+    for name in ("since", "until"):
+        problem(await admin.get(f"/requests?{name}={when}"), 422, "invalid")
+
+
 async def test_without_records_that_is_said(tmp_path):
     async with running(tmp_path, records={"store": "none"}) as proxy:
         admin = Admin(proxy.url)

@@ -29,6 +29,8 @@ MOST: Final = 1000
 
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{26}$", description="The `x-request-id` of an answer.")]
 Attempt = Annotated[int, Query(ge=0, le=1000, description="0: the client's side; else the number of a try.")]
+# Up to the year 9999: what follows has no place among the ids, which begin with their time.
+_When = Annotated[Instant, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
 Outcome = Literal["complete", "repaired", "failed over", "error", "truncated", "cancelled by client", "rejected"]
 
 _ANY: Final = {"schema": {"type": JSON_TYPES, "description": "What was sent, whatever it is."}}
@@ -50,8 +52,8 @@ class Wanted(BaseModel):
     status: int | None = Field(default=None, ge=100, le=599)
     failed: bool = Field(default=False, description="Only those that hurt a client.")
     running: bool = Field(default=False, description="Those that are under way, besides those of `outcome`.")
-    since: Instant | None = None
-    until: Instant | None = None
+    since: _When | None = None
+    until: _When | None = None
     prefix: str | None = Field(default=None, pattern=r"^[0-9A-Za-z]{1,26}$", description="What the id begins with.")
 
     def filters(self) -> Filters:
