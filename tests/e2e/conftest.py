@@ -1,4 +1,4 @@
-"""The whole program as it runs: under the loop that the command line takes, and without a line of log to print."""
+"""The whole program in this process: under the loop that the command line takes, and without lines of log to print."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,13 @@ from companion.observe import log
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"as served": new_event_loop}
+    alone = item.path.stem in {
+        "test_canary",
+        "test_killed",
+        "test_full",
+        "test_retention",
+    }  # there the program is another process
+    return {"asyncio": asyncio.new_event_loop} if alone else {"as served": new_event_loop}
 
 
 @pytest.fixture(autouse=True)
