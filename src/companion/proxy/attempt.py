@@ -11,7 +11,7 @@ which is better than nothing when nobody is left.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from math import inf, isfinite, isinf
@@ -120,9 +120,13 @@ class Attempt(msgspec.Struct):
                 timings=None if response is None else response.timings,
                 headers=() if response is None else response.headers,
                 violations=self.violations,
-                request_id=None if told is None else told.decode("latin-1"),
+                request_id=None if told is None else self._without_secrets(told.decode("latin-1")),
             )
         )
+
+    def _without_secrets(self, told: str) -> str:
+        secrets = _secrets(self.candidate.credential, self.exchange)
+        return redact(told, secrets) if any(secret in told for secret in secrets) else told
 
 
 class Surface(Protocol):
@@ -242,7 +246,7 @@ class Attempts:
         try:
             await self._send(attempt, surface)
         except UpstreamError as error:
-            fault = cleaned(error.fault, attempt.candidate.credential, exchange.question.headers)
+            fault = cleaned(error.fault, attempt.candidate.credential, exchange)
             attempt.end(fault)
             raise UpstreamError(fault) from None
         except asyncio.CancelledError:
@@ -377,17 +381,23 @@ def _reconnects(failure: Failure) -> bool:
     return FAULTS[failure.fault.kind].reconnect and (wait is None or wait <= RECONNECT_AFTER + RECONNECT_SPREAD)
 
 
-def cleaned(fault: Fault, credential: str | None, asked: Headers) -> Fault:
-    """The fault without the credential in it, should the upstream have echoed it.
+def cleaned(fault: Fault, credential: str | None, exchange: Exchange) -> Fault:
+    """The fault without the secrets in it that the upstream was told, should it have echoed them.
 
-    Without one of ours it is the client's own, of the headers it `asked` with: then the answer stays as it came.
+    Without a credential of ours it was told the client's own: then the answer stays as it came.
     """
-    if credential is None:
-        sent = (header(asked, name) or b"" for name in (b"authorization", b"x-api-key"))
-        own = [word for value in sent for word in value.decode("latin-1").split()]
-        return replace(fault, message=redact(fault.message, own))
+    secrets = _secrets(credential, exchange)
     answer = fault.answer
-    if answer is not None:
-        headers = tuple((name, redact(value, (credential,))) for name, value in answer.headers)
-        answer = replace(answer, headers=headers, body=redact(answer.body, (credential,)))
-    return replace(fault, message=redact(fault.message, (credential,)), answer=answer)
+    if credential is not None and answer is not None:
+        headers = tuple((name, redact(value, secrets)) for name, value in answer.headers)
+        answer = replace(answer, headers=headers, body=redact(answer.body, secrets))
+    return replace(fault, message=redact(fault.message, secrets), answer=answer)
+
+
+def _secrets(credential: str | None, exchange: Exchange) -> Collection[str]:
+    """Ours and, where the client's own credential was sent, that."""
+    known = exchange.loaded.secrets
+    if credential is not None:
+        return known if credential in known else known | {credential}
+    sent = (header(exchange.question.headers, name) or b"" for name in (b"authorization", b"x-api-key"))
+    return known.union(word for value in sent for word in value.decode("latin-1").split())

@@ -99,7 +99,7 @@ class StreamSurface:
             await self._end(Fault(Party.UPSTREAM, Phase.BODY, Kind.CUT, "the stream ended too early"))
         except UpstreamError as error:
             candidate = attempt.candidate
-            await self._end(cleaned(error.fault, candidate.credential, exchange.question.headers))
+            await self._end(cleaned(error.fault, candidate.credential, exchange))
         finally:
             self._flow.close()
             if not self._finished:

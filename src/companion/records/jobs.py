@@ -192,7 +192,7 @@ class Jobs:
             "status": event.status,
             "first_byte": _since(event.first_byte, started),
             "first_content": _since(event.first_content, started),
-            "request_id": event.request_id,
+            "request_id": mask.text(event.request_id) if event.request_id else None,
             "violations": _listed(event.violations),
             **_fault(event.fault, mask),
         }
