@@ -18,6 +18,7 @@ MAX_BODY: Final = 1024 * 1024
 MAX_WORDS: Final = 2000  # of a message are searched for wordings
 MAX_PAGE: Final = 8 * 1024  # of a web page are searched for its title
 REDACTED: Final = "[redacted]"
+_CUT: Final = "…"
 
 _BY_STATUS: Final = {
     401: Kind.UNAUTHORIZED,
@@ -208,7 +209,7 @@ def tidy(message: str) -> str:
         title = _TITLE.search(message)
         message = html.unescape(title[1] if title else _HIDDEN.sub(" ", message[:MAX_WORDS]))
     message = redact(_UNPRINTABLE.sub(" ", message[:MAX_WORDS]).strip(), ())
-    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + _CUT
 
 
 T = TypeVar("T", str, bytes)
@@ -227,8 +228,17 @@ def redact(text: T, secrets: Iterable[str]) -> T:
             text = text.replace(secret.encode("utf-8", "surrogatepass"), REDACTED.encode())
         return text
     for secret in known:
-        text = text.replace(secret, REDACTED)
+        text = _untorn(text.replace(secret, REDACTED), secret)
     return _SECRET_SHAPES.sub(REDACTED, text)
+
+
+def _untorn(text: str, secret: str) -> str:
+    """Without the beginning of this secret before the end that `tidy` made."""
+    if text.endswith(_CUT):
+        for length in range(len(secret) - 1, 3, -1):
+            if text.endswith(secret[:length] + _CUT):
+                return text[: -length - 1] + REDACTED + _CUT
+    return text
 
 
 # === errors of ours
