@@ -1,7 +1,7 @@
 """A store of a million exchanges that nobody had: 90 days of sessions, switches and failures, from a fixed seed.
 
 Rows go into a store that the product made, through the product's own inserts, the indexes last. It takes about a minute
-and a half and is kept in build/, under a name that changes with the tables and with this file.
+and is kept in build/, under a name that changes with the tables and with this file.
 """
 
 import hashlib
@@ -217,16 +217,16 @@ def _fault(kind: str, phase: str) -> dict[str, str]:
 
 
 def store(folder: Path, count: int = EXCHANGES) -> Path:
-    """The store with that many exchanges in `folder`, made if it is not there; others of its kind are deleted."""
-    path = folder / f"records-{_likeness()}-{count}.db"
+    """The store with that many exchanges in `folder`, made if it is not there; those of older tables are deleted."""
+    likeness = _likeness()
+    path = folder / f"records-{likeness}-{count}.db"
     if path.exists():
         return path
-    for left in folder.glob(f"records-*-{count}.db*"):
-        left.unlink()
-    started = time.perf_counter()
     unfinished = path.with_suffix(".unfinished")
-    for left in folder.glob(f"{unfinished.name}*"):
-        left.unlink()
+    for left in folder.glob("records-*"):
+        if likeness not in left.name or left.name.startswith(unfinished.name):
+            left.unlink()
+    started = time.perf_counter()
     _fill(unfinished, count)
     unfinished.rename(path)
     seconds, size = time.perf_counter() - started, path.stat().st_size / 1e6
