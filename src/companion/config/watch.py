@@ -47,32 +47,22 @@ class Watcher:
         self._on_refused = on_refused
         self._every = every
         self._refused: tuple[Problem, ...] = ()
-        self._turn = asyncio.Lock()
         self._known: Mapping[Path, Stamp | None] = stamps((path,)) if since is None else since.seen
 
     async def run(self) -> None:
         """Watch until cancelled. All reading is done in threads."""
         while True:
             await asyncio.sleep(self._every)
-            async with self._turn:
-                now = await asyncio.to_thread(stamps, self._known)
-                if now != self._known:
-                    self._known = await self._at_rest(now)
-                    await self._judge()
-
-    async def edit(self, change: Callable[[], Loaded]) -> Loaded:
-        """Let `change` edit the file, in a thread, and take over what it returns, without judging it again.
-
-        A change by hand before that has been judged, or is noticed after. Raises what `change` and `on_change` raise.
-        """
-        async with self._turn:
-            loaded = await asyncio.to_thread(change)
-            self.wrote(loaded)
-            self._on_change(loaded)
-            return loaded
+            now = await asyncio.to_thread(stamps, self._known)
+            if now != self._known:
+                self._known = await self._at_rest(now)
+                await self._judge()
 
     def wrote(self, loaded: Loaded) -> None:
-        """The file is as `loaded` tells because we wrote it, and in force: that is no news, but what comes after it."""
+        """The file is as `loaded` tells because we wrote it, and in force: that is no news, but what comes after it.
+
+        For the event loop; what was read of the file before is of no account any more.
+        """
         self._known, self._refused = loaded.seen, ()
 
     async def _at_rest(self, now: Mapping[Path, Stamp | None]) -> Mapping[Path, Stamp | None]:
@@ -92,12 +82,16 @@ class Watcher:
         if self._known[self._path] is None:
             self._refuse(self._whole_file("is gone; the settings before it stay until there is one again"))
             return
+        known = self._known
         try:
             loaded = await asyncio.to_thread(load, self._path)
-            self._known, self._refused = loaded.seen, ()
-            self._on_change(loaded)
+            # What we wrote while it was read is in force already, and newer.
+            if self._known is known:
+                self._known, self._refused = loaded.seen, ()
+                self._on_change(loaded)
         except ConfigError as error:
-            self._refuse(error)
+            if self._known is known:
+                self._refuse(error)
         except Exception as error:
             _log.exception("config_not_applied")
             said = f"cannot be used, because of a mistake in this program: {type(error).__name__}"
