@@ -121,6 +121,12 @@ def test_the_exchanges_are_the_mixture_that_is_promised():
     assert all(each.keys() <= set(attempts.c.keys()) for _, tries in made for each in tries)
 
 
+def test_no_exchanges_are_too_few():
+    done = bench("--rows", "list", "--exchanges", 0)
+    assert done.returncode == 2
+    assert "--exchanges must be above 0" in done.stderr
+
+
 def test_litellm_is_asked_where_the_rows_are_about_it():
     assert set(litellm.ROWS) <= {row.name for row in ROWS if not row.ours}
 
