@@ -10,7 +10,7 @@
     retention.py  deletes by age and size in small steps between batches, and gives the disk its space back
     store.py      all of these as one thing
     schema.py     the tables (SQLAlchemy Core); schema.sql makes a fresh file, migrations/ change old ones
-    queries.py    lists and details for the API and `companion logs`; export.py packs them
+    queries.py    details for the API and `companion logs`, lists by lists.py; export.py packs them
 
 Two rules hold it together. The request path does no work for the records: it hands over what it has anyway, and what
 the thread cannot take in time is dropped, bodies first. And nothing is stored that was not masked before.
