@@ -27,7 +27,7 @@ def unmasked(folder: Path) -> bytes:
 def test_credentials_are_nowhere_in_the_store(tmp_path):
     both = f"{KEY} {OWN}".encode()
     said = Fault(
-        Party.UPSTREAM, Phase.HEADERS, Kind.UNAUTHORIZED, f"bad key {KEY} {OWN}", 401, "authentication_error",
+        Party.UPSTREAM, Phase.HEADERS, Kind.UNAUTHORIZED, f"bad key {KEY} {OWN}", 401, f"bad {KEY} {OWN}",
         answer=Answer(401, ((b"x-echo", both), (b"set-cookie", OWN.encode())), b'{"error":"%b"}' % both),
     )  # fmt: skip
     headers = (

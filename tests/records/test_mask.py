@@ -72,5 +72,14 @@ def test_a_hidden_credential_shows_its_scheme_and_four_characters_of_a_long_one(
     assert hidden(value) == shown
 
 
+def test_a_key_in_the_query_is_a_credential_too():
+    query = b"beta=true&key=the%2Fclients-own&access_token=a-token-of-it&page=not-a-secret&api_key=short"
+    mask = Mask().also(presented([], query))
+    assert mask.text("/v1/x?beta=true&key=the%2Fclients-own the/clients-own a-token-of-it") == (
+        f"/v1/x?beta=true&key={'*' * 17} {'*' * 15} {'*' * 13}"
+    )
+    assert mask.text("not-a-secret true short") == "not-a-secret true short"
+
+
 def test_every_part_of_a_cookie_is_a_credential():
     assert b"abcdefgh" in presented([(b"cookie", b"a=abcdefgh; b=short")])

@@ -110,7 +110,7 @@ class Jobs:
     # === one method a kind of news
 
     def _started(self, event: ExchangeStarted, dropped: int | None = None) -> None:
-        mask = self.mask.also(presented(event.headers))
+        mask = self.mask.also(presented(event.headers, event.query))
         like = (mask.secrets, event.client, event.session, event.agent, event.path)
         self._open[event.id] = _Exchange(event.at, mask, like)
         self._bodies[event.id] = event.body
@@ -125,8 +125,8 @@ class Jobs:
                 "stream": event.stream,
                 "client": event.client,
                 "session": mask.text_or_none(event.session),
-                "agent": event.agent,
-                "parent_agent": event.parent_agent,
+                "agent": mask.text_or_none(event.agent),
+                "parent_agent": mask.text_or_none(event.parent_agent),
                 "labels": _listed(event.labels),
                 "peer": event.peer or None,
                 "user_agent": mask.text((header(event.headers, b"user-agent") or b"").decode("latin-1")) or None,
@@ -228,7 +228,7 @@ class Jobs:
             "cache_5m_tokens": event.cache_5m_tokens,
             "cache_1h_tokens": event.cache_1h_tokens,
             "reasoning_tokens": event.reasoning_tokens,
-            "stop_reason": event.stop_reason,
+            "stop_reason": mask.text_or_none(event.stop_reason),
             "violations": _listed(event.violations),
             "repairs": _listed(event.repairs),
             **_fault(event.fault, mask),
@@ -337,5 +337,5 @@ def _fault(fault: Fault | None, mask: Mask) -> dict[str, str | None]:
         "fault_phase": str(fault.phase),
         "fault_kind": str(fault.kind),
         "fault_message": mask.text(fault.message),
-        "fault_error_type": fault.error_type,
+        "fault_error_type": mask.text_or_none(fault.error_type),
     }

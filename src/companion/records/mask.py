@@ -9,7 +9,9 @@ import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
+
+from companion.config.secrets import names_secret
 
 SHORTEST: Final = 6
 """Masking shorter words than this would take apart what they happen to occur in."""
@@ -112,9 +114,10 @@ def hidden(value: bytes) -> bytes:
     return scheme + space * bool(scheme) + b"***" + end
 
 
-def presented(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, ...]:
+def presented(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -> tuple[bytes, ...]:
     """The credentials that a client brought, to be masked in all that belongs to its exchange."""
-    found: set[str] = set()
+    words = [value for name, value in parse_qsl(query.decode("latin-1")) if names_secret(name)] if query else ()
+    found = {word for word in words if len(word) >= SHORTEST + 2}
     for name, value in headers:
         if sensitive(name):
             words = (
