@@ -1,5 +1,6 @@
 """No room for records: requests flow on, the status and the log tell, and with room again records are written again."""
 
+import asyncio
 import json
 import os
 import resource
@@ -19,7 +20,6 @@ from tests.e2e.support import STORE, intact, until
 from tests.support.http import ask
 from tests.support.proxy import endpoint, running
 
-PLENTY = 40
 # Bytes of a file that still can be written: with more than that, rows alone would go on fitting for a while.
 NOTHING = 1000
 
@@ -46,11 +46,11 @@ class User:
 
     async def asks_until(self, failing: bool) -> list[str]:
         ids = []
-        for _ in range(PLENTY):
-            ids.append(await self.asks())
-            if ((await self.recorder())["failing"] is not None) is failing:
-                return ids
-        raise AssertionError(f"still not {failing=}")
+        async with asyncio.timeout(30):
+            while True:
+                ids.append(await self.asks())
+                if ((await self.recorder())["failing"] is not None) is failing:
+                    return ids
 
     async def outcomes(self) -> dict[str, str]:
         return {row["id"]: row["outcome"] for row in (await self.admin.get("/requests?limit=1000")).json["items"]}
