@@ -62,7 +62,7 @@ async def test_an_exchange_is_told_step_by_step(proxy, bad):
 
 
 async def test_no_secret_and_no_body_is_in_it(proxy, bad):
-    bad.queue(replies.status(401, message=f"invalid x-api-key {KEY}-bad"))
+    bad.queue(replies.status(401, message=f"invalid x-api-key {KEY}-bad", type=f"no {KEY}-bad"))
     async with following(proxy.url) as stream:
         await message(proxy.url, "a secret prompt")
         frames = await until(stream, "exchange_settled")

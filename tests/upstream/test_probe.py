@@ -520,7 +520,7 @@ async def test_a_reset_forgets_what_was_believed_of_its_probes(bench: Bench) -> 
 async def test_each_probe_is_news_without_any_secret(bench: Bench) -> None:
     bench.apply(auth={"type": "api_key", "values": ["sk-secret-0123456789"]})
     for path in (MODELS, COUNT):
-        bench.answer(path, status(503, message="no sk-secret-0123456789 here"))
+        bench.answer(path, status(503, message="no sk-secret-0123456789 here", type="sk-secret-0123456789"))
     bench.fail()
     await bench.after(10)
     assert [(each.endpoint, each.credential, each.how, each.status) for each in bench.probed] == [

@@ -22,7 +22,7 @@ import msgspec
 from companion.clock import Clock
 from companion.errors import FAULTS, Fault, Kind, OnCircuit, OnRequest, Party, Phase, UpstreamError, Verdict
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
-from companion.net.h1 import Headers, header
+from companion.net.h1 import header
 from companion.protocol.errors import classify, redact
 from companion.proxy.exchange import Exchange, Failure
 from companion.proxy.failed import Refusal
@@ -391,7 +391,8 @@ def cleaned(fault: Fault, credential: str | None, exchange: Exchange) -> Fault:
     if credential is not None and answer is not None:
         headers = tuple((name, redact(value, secrets)) for name, value in answer.headers)
         answer = replace(answer, headers=headers, body=redact(answer.body, secrets))
-    return replace(fault, message=redact(fault.message, secrets), answer=answer)
+    type = fault.error_type and redact(fault.error_type, secrets)
+    return replace(fault, message=redact(fault.message, secrets), error_type=type, answer=answer)
 
 
 def _secrets(credential: str | None, exchange: Exchange) -> Collection[str]:

@@ -143,7 +143,8 @@ def secrets_of(subject: Subject) -> Secrets:
 
 def cleaned(fault: Fault, secrets: Secrets) -> Fault:
     """The fault as it may be told: without the answer, and without any of these, should they have been echoed."""
-    return replace(fault, message=redact(fault.message, secrets), answer=None)
+    type = fault.error_type and redact(fault.error_type, secrets)
+    return replace(fault, message=redact(fault.message, secrets), error_type=type, answer=None)
 
 
 def _json(body: bytes) -> Any:
