@@ -203,6 +203,16 @@ def test_headers_get_their_secrets_and_one_that_is_missing_takes_the_endpoint_ou
     assert credential.problem == "headers.set.x-a: the environment variable KEY_B is not set"
 
 
+def test_a_key_in_the_query_of_a_url_is_a_secret(tmp_path):
+    url = "https://h/v1?version=2&api_key=a%2Fkey-0123456789"
+    loaded = load(written(tmp_path, one(url=url)))
+    assert {"a%2Fkey-0123456789", "a/key-0123456789"} <= loaded.secrets
+    assert "2" not in loaded.secrets
+    (endpoint,) = loaded.settings.endpoints
+    assert endpoint.url == url
+    assert endpoint.shown_url == "https://h/v1?version=2&api_key=•••"
+
+
 def test_the_files_that_secrets_are_in_are_known(tmp_path):
     (tmp_path / "key").write_text("k")
     path = written(tmp_path, one(auth="{type: api_key, values: ['file:key', 'file:gone']}"))

@@ -98,7 +98,7 @@ class Page:
                 "<pre>endpoints:\n  - name: anthropic\n    url: https://api.anthropic.com\n"
                 "    auth: {type: api_key, values: [&quot;${ANTHROPIC_API_KEY}&quot;]}</pre>"
             )
-        urls = {endpoint.id: endpoint.url for endpoint in loaded.settings.endpoints}
+        urls = {endpoint.id: endpoint.shown_url for endpoint in loaded.settings.endpoints}
         rows = (self._row(view, urls.get(view.key.endpoint, "")) for view in views)
         return f"<ul>{''.join(rows)}</ul>"
 

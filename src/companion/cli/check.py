@@ -43,7 +43,7 @@ def warnings(loaded: Loaded) -> Iterator[str]:
 def _row(endpoint: EndpointSettings) -> tuple[str, str, str, str]:
     keys = len(endpoint.auth.values)
     auth = endpoint.auth.type + (f", {keys} key{'s' if keys > 1 else ''}" if keys else "")
-    return (str(endpoint.priority) if endpoint.enabled else "off", endpoint.name, endpoint.url, auth)
+    return (str(endpoint.priority) if endpoint.enabled else "off", endpoint.name, endpoint.shown_url, auth)
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> None:

@@ -45,7 +45,7 @@ async def _tested(loaded: Loaded, endpoint: EndpointSettings, model: str | None)
     credentials, clock, well = loaded.credentials[endpoint.id], SystemClock(), True
     for number, credential in enumerate(credentials, 1):
         which = f", key {number} of {len(credentials)}" if len(credentials) > 1 else ""
-        typer.secho(f"{endpoint.name}{which}: {endpoint.url}", bold=True)
+        typer.secho(f"{endpoint.name}{which}: {endpoint.shown_url}", bold=True)
         alone = await asyncio.to_thread(draft, loaded, endpoint, credential.value)
         async with apart(alone, clock) as endpoints:
             subject = endpoints.candidate(CandidateKey(endpoint.id, 0))

@@ -26,6 +26,7 @@ from companion.config.fields import (
     Weight,
     Whole,
 )
+from companion.config.secrets import without_query
 
 ProbeWith = Literal["auto", "models", "count_tokens", "message", "none"]
 
@@ -234,6 +235,11 @@ class EndpointSettings(Model):
     validation: Validation | None = Field(
         default=None, description="strict, repair or observe for this endpoint only; null: what is set for all."
     )
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without a key that may be in its query."""
+        return without_query(self.url)
 
     @field_validator("headers")
     @classmethod

@@ -185,7 +185,8 @@ def _references(endpoint: EndpointSettings, settings: Settings) -> Iterator[str]
 
 
 def _secrets(endpoint: EndpointSettings, folder: Path, proxy: Credential) -> Iterator[str]:
-    """What this endpoint has that must be seen nowhere: keys, headers that hold some, the password of its proxy."""
+    """What this endpoint has that must be seen nowhere: keys, also in its URL and headers, and its proxy's password."""
+    yield from secrets.in_query(endpoint.url)
     for written in endpoint.auth.values:
         yield secrets.resolve(written, folder).value or ""
     for name, written in endpoint.headers.set.items():

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from companion.config.editing.matching import identity
-from companion.config.secrets import names_secret
+from companion.config.secrets import names_secret, without_query
 from companion.config.source import Place, shown
 from companion.errors import ConfigError, Problem
 
@@ -59,6 +59,8 @@ def _mask(value: Any, place: Place) -> Any:
         return _number(value, place)
     if place[-1:] == ("proxy",):
         return _proxy(value)
+    if place[::2] == ("endpoints", "url"):
+        return without_query(value, _dotted)
     return _dotted(value) if _is_secret(place) and not _REFERENCE.fullmatch(value) else value
 
 

@@ -7,16 +7,18 @@ the secret.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote_plus
 
 SERVICE: Final = "claude-code-companion"
 
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WITHOUT_BRACES: Final = re.compile(r"\$([A-Z_][A-Z0-9_]*)")
+_PAIR: Final = re.compile(r"(?<=[?&])([^=&#]*)=([^&#]*)")
 _MAX_FILE: Final = 64 * 1024
 _SECRET: Final = re.compile(
     r"(.*[_-])?(auth|authorization|(api)?key|cookie|credentials?|values)|.*(token|secret|passw(or)?d)([_-]hash)?",
@@ -42,6 +44,18 @@ NOT_NEEDED: Final = Credential("", None)
 def names_secret(name: str) -> bool:
     """Whether what a key or a header of this name holds is a secret."""
     return _SECRET.fullmatch(name) is not None
+
+
+def in_query(url: str) -> Iterator[str]:
+    """The secrets in the query of a URL (`?key=…`), as they are written there and, if that differs, as they are."""
+    for name, value in _PAIR.findall(url):
+        if value and names_secret(name):
+            yield from {value, unquote_plus(value)}
+
+
+def without_query(url: str, mask: Callable[[str], str] = lambda _: "•••") -> str:
+    """The URL as it may be shown: what `mask` makes of it stands for each secret in its query."""
+    return _PAIR.sub(lambda pair: f"{pair[1]}={mask(pair[2])}" if pair[2] and names_secret(pair[1]) else pair[0], url)
 
 
 class _Unresolved(Exception):

@@ -87,7 +87,7 @@ def state_of(candidates: Sequence[Standing], now: float) -> EndpointState:
     return EndpointState(
         id=settings.id,
         name=settings.name,
-        url=settings.url,
+        url=settings.shown_url,
         enabled=settings.enabled,
         ready=any(credential.ready for credential in credentials),
         priority=settings.priority,
