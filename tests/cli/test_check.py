@@ -81,7 +81,9 @@ async def test_a_home_that_nobody_has_is_one_sentence(tmp_path):
 
 async def test_clients_and_records_are_said(tmp_path):
     client = {"name": "ann", "token_hash": "sha256:" + "0" * 64}
-    write_config(tmp_path, server={"host": "0.0.0.0", "port": 8099}, access={"clients": [client]}, records={"store": "none"})
+    write_config(
+        tmp_path, server={"host": "0.0.0.0", "port": 8099}, access={"clients": [client]}, records={"store": "none"}
+    )
     ended = await companion("check", cwd=tmp_path)
 
     assert [line.split(maxsplit=1) for line in ended.out.splitlines()[2:5]] == [
