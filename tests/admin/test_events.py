@@ -12,7 +12,7 @@ from companion.clock import FakeClock
 from companion.events import ConfigChanged, Events, ExchangeSettled, ExchangeStarted
 from companion.simulator import Simulator, replies
 from tests.admin.client import Admin, Stream, following, problem
-from tests.support.http import message
+from tests.support.http import ask, message
 from tests.support.proxy import KEY, endpoint, running
 
 
@@ -69,6 +69,17 @@ async def test_no_secret_and_no_body_is_in_it(proxy, bad):
 
     for secret in (KEY, "a secret prompt", "the-clients-own", "claude-cli"):
         assert secret not in str(frames)
+
+
+async def test_a_key_in_the_query_is_not_in_it_either(proxy, bad):
+    bad.queue(replies.status(500, message="cannot serve /v1/messages?key=query%2Fsecret-1 query/secret-1"))
+    async with following(proxy.url) as stream:
+        body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        await ask(proxy.url, "/v1/messages?beta=true&key=query%2Fsecret-1", body)
+        frames = await until(stream, "exchange_settled")
+
+    assert "cannot serve" in str(frames)
+    assert "secret-1" not in str(frames)
 
 
 async def test_only_the_types_that_are_asked_for(proxy):

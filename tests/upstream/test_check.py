@@ -338,13 +338,15 @@ async def test_circuits_slots_and_counters_stay_as_they_were(upstream: Simulator
 @pytest.mark.parametrize("path", [MODELS, COUNT, MESSAGES])
 async def test_no_secret_is_in_any_step(upstream: Simulator, path: str) -> None:
     for code in (401, 500):
-        at(upstream, path, status(code, message=f"bad {SECRET} and team-secret-77"), times=2)
-    found = await steps(upstream.url, headers={"set": {"x-team": "team-secret-77"}})
-    found += await steps(upstream.url, headers={"set": {"x-team": "team-secret-77"}})
+        at(upstream, path, status(code, message=f"bad {SECRET}, team-secret-77, ?key=url-secret-88"), times=2)
+    url = f"{upstream.url}?key=url-secret-88"
+    found = await steps(url, headers={"set": {"x-team": "team-secret-77"}})
+    found += await steps(url, headers={"set": {"x-team": "team-secret-77"}})
     told = msgspec.json.encode(found).decode() + "".join(step.text() for step in found)
     assert "[redacted]" in told
     assert SECRET not in told
     assert "team-secret-77" not in told
+    assert "url-secret-88" not in told
 
 
 async def test_closing_it_ends_what_is_under_way() -> None:

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 import msgspec
 
 from companion.clock import Clock
+from companion.config.secrets import in_query
 from companion.errors import FAULTS, Fault, Kind, OnCircuit, OnRequest, Party, Phase, UpstreamError, Verdict
 from companion.events import AttemptEnded, AttemptStarted, Events, Switched
 from companion.net.h1 import header
@@ -396,8 +397,10 @@ def cleaned(fault: Fault, credential: str | None, exchange: Exchange) -> Fault:
 
 
 def _secrets(credential: str | None, exchange: Exchange) -> Collection[str]:
-    """Ours and, where the client's own credential was sent, that."""
-    known = exchange.loaded.secrets
+    """Ours and, where the client's own credential was sent, that; its query is sent always."""
+    known, query = exchange.loaded.secrets, exchange.question.query
+    if query:
+        known = known.union(in_query(f"?{query.decode('latin-1')}"))
     if credential is not None:
         return known if credential in known else known | {credential}
     sent = (header(exchange.question.headers, name) or b"" for name in (b"authorization", b"x-api-key"))

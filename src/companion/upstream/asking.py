@@ -13,6 +13,7 @@ import msgspec
 
 from companion import __version__
 from companion.config.models import EndpointSettings, ModelSettings, Timeouts
+from companion.config.secrets import in_query
 from companion.errors import Answer, Fault, Kind, Party, Phase, UpstreamError
 from companion.net.h1 import Headers
 from companion.protocol import wordings
@@ -136,8 +137,9 @@ def message_fault(status: int, headers: Headers, body: bytes) -> Fault | None:
 
 
 def secrets_of(subject: Subject) -> Secrets:
-    """What must not be told: the credential, and the values of headers that the user sets."""
-    values = (subject.credential, *subject.settings.headers.set.values())
+    """What must not be told: the credential, the values of headers that the user sets, and keys in the URL's query."""
+    settings = subject.settings
+    values = (subject.credential, *settings.headers.set.values(), *in_query(settings.url))
     return tuple(value for value in values if value)
 
 
