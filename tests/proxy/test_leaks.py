@@ -83,3 +83,14 @@ async def test_no_upstream_is_asked_to_send_back_what_it_was_sent(tmp_path: Path
             assert (await ask(proxy.url, path, method="TRACE")).status == 405
 
         assert sim.ledger == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/../secret", "/v1/models/../../secret", "/v1/%2e%2e/secret", "/v1/a/..%2fsecret", "/v1/..%5csecret", "/v1/."],
+)
+async def test_no_path_leads_out_of_v1(tmp_path: Path, path: str):
+    async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
+        assert (await ask(proxy.url, path)).status == 400
+        assert (await ask(proxy.url, "/v1/..a/b..%20/c.")).status == 404
+        assert [each.target for each in sim.ledger] == ["/v1/..a/b..%20/c."]

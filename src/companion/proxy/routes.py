@@ -1,7 +1,9 @@
 """Which path is whose: `/v1/…` is the pipeline's, a few probes are answered on the spot, the rest is the site's."""
 
+import re
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import unquote
 
 from companion.errors import ClientError
 from companion.net.h1 import Headers
@@ -13,6 +15,7 @@ from companion.proxy.port import Handler, Port, Request, respond
 from companion.proxy.relay import StreamSurface
 from companion.proxy.whole import CountSurface, WholeSurface
 
+_SLASHES: Final = re.compile(r"[/\\]")
 _PROBES: Final = frozenset({"/", "/api/hello"})
 
 
@@ -32,6 +35,8 @@ class Routes:
         elif path == "/v1/messages/count_tokens":
             _only(request, "POST")
             await self._pipeline.serve(request, port, path=path, messages=True, surface_of=CountSurface)
+        elif path.startswith("/v1/") and _climbs(path):
+            raise ClientError(400, "invalid_request_error", "a path with . or .. in it may mean another one")
         elif (path == "/v1/models" or path.startswith("/v1/models/")) and request.method == "GET":
             await self._pipeline.serve(request, port, path=path, messages=False, surface_of=ModelsSurface)
         elif path.startswith("/v1/"):
@@ -59,6 +64,11 @@ _HELLO: Final = b"Claude Code Companion is running. See /admin/ for what it does
 
 def _messages(exchange: Exchange) -> StreamSurface | WholeSurface:
     return StreamSurface(exchange) if exchange.facts.stream else WholeSurface(exchange)
+
+
+def _climbs(path: str) -> bool:
+    """Whether it leads out of /v1/ once somebody resolves it: what is there is not for those who have a token here."""
+    return any(part in {".", ".."} for part in _SLASHES.split(unquote(path)))
 
 
 def _only(request: Request, *methods: str) -> None:
