@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -266,7 +267,9 @@ async def test_an_edit_of_the_program_is_taken_over_once(tmp_path):
         await seen.quiet()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with a name")
 async def test_what_was_read_before_an_edit_of_the_program_is_not_taken_over_after_it(tmp_path):
+    assert sys.platform != "win32"
     path = written(tmp_path, "")
     async with editing(path) as (watcher, seen):
         os.mkfifo(tmp_path / "key")

@@ -62,6 +62,7 @@ class User:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the files of another process")
 async def test_with_a_limit_on_files_of_the_running_process(tmp_path: Path):
+    assert sys.platform == "linux"
     async with Simulator() as upstream:
         write_config(tmp_path, end("it", upstream.url), logging={"format": "json"})
         async with serving(tmp_path) as served:
