@@ -15,6 +15,7 @@ from companion.proxy.refused import Refused, malformed
 _JUDGED: Final = frozenset(
     {b"host", b"origin", b"sec-fetch-site", b"content-length", b"transfer-encoding", b"content-encoding", b"expect"}
 )
+_FRAGMENT: Final = ord("#")
 
 
 class Admitted(NamedTuple):
@@ -43,17 +44,17 @@ def admit(method: str, target: bytes, version: str, headers: Headers, settings: 
 
 
 def _judged(headers: Headers) -> dict[bytes, bytes]:
-    seen = dict(headers)
-    if len(seen) < len(headers):
-        names = [name for name, _ in headers]
-        for name in names:
-            if name in _JUDGED and names.count(name) > 1:
-                raise malformed(f"the header {name.decode()} is there more than once")
+    judged = [field for field in headers if field[0] in _JUDGED]
+    seen = dict(judged)
+    if len(seen) < len(judged):
+        names = [name for name, _ in judged]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise malformed(f"the header {twice.decode()} is there more than once")
     return seen
 
 
 def _origin_form(method: str, target: bytes, settings: ServerSettings, local: str) -> bytes:
-    if b"#" in target:
+    if _FRAGMENT in target:
         raise malformed("a target has no fragment")
     if target.startswith(b"/"):
         return target
@@ -96,13 +97,13 @@ def _length(seen: dict[bytes, bytes], settings: ServerSettings) -> int | None:
         return None
     length = int(seen.get(b"content-length", b"0"))
     if length > settings.max_body:
-        raise too_large(settings)
+        raise too_large(settings.max_body)
     return length
 
 
-def too_large(settings: ServerSettings) -> Refused:
+def too_large(limit: int) -> Refused:
     """413 for a body over the limit."""
-    what = f"The request body is larger than {settings.max_body} bytes (server.max_body)."
+    what = f"The request body is larger than {limit} bytes (server.max_body)."
     return Refused(413, what)
 
 

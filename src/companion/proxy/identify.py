@@ -37,7 +37,7 @@ _NO_OWN_KEY: Final = (
 def identify(clients: Clients, headers: Headers, peer: str) -> Client | None:
     """The client, None where there are none to tell apart. Raises ClientError (401)."""
     if not clients:
-        if peer in _HERE or is_loopback(peer):
+        if is_loopback(peer):
             return None
         raise ClientError(401, "authentication_error", _CLOSED)
     client = clients.identify(headers)
@@ -52,11 +52,15 @@ class Door:
     def __init__(self) -> None:
         self._access = AccessSettings()
         self._clients = Clients(self._access)
+        self._anybody = not self._clients
 
-    def __call__(self, access: AccessSettings, headers: Headers, peer: str) -> tuple[Client | None, Headers]:
+    def enter(self, access: AccessSettings, headers: Headers, peer: str) -> tuple[Client | None, Headers]:
         """The client, and the headers without its token. Raises ClientError (401)."""
         if access is not self._access:
             self._access, self._clients = access, Clients(access)
+            self._anybody = not self._clients
+        if self._anybody and peer in _HERE:
+            return None, headers
         client = identify(self._clients, headers, peer)
         return client, headers if client is None else self._clients.without_tokens(headers)
 
@@ -64,7 +68,7 @@ class Door:
         """The same for a head whose body is not read yet: strangers are not to fill our memory. Raises Refused."""
         if target.lstrip(b"/").startswith(b"v1/"):
             try:
-                self(access, headers, peer)
+                self.enter(access, headers, peer)
             except ClientError as error:
                 raise Refused(error.status, error.message) from None
 

@@ -36,7 +36,10 @@ class RequestReader(MessageReader):
         self.head: Admitted | None = None
         self.size = 0
         self._url = b""
-        self._settings: ServerSettings
+        # The settings at the last head, and the two of them that are asked for again and again.
+        self._settings: ServerSettings | None = None
+        self._max_body = 0
+        self._max_held = 0
         self._pieces: list[bytes] = []
         self._more: io.BytesIO | None = None
 
@@ -68,20 +71,20 @@ class RequestReader(MessageReader):
     def head_received(self) -> None:
         parser = self.parser
         method: str = parser.get_method().decode()
-        self._settings = settings = self.shared.settings()
+        settings = self._current()
         head = admit(method, self._url, parser.get_http_version(), self.headers, settings, self.local)
         if parser.should_upgrade():
             raise malformed("an upgrade of the protocol is not offered")
         if self.shared.check is not None:
             self.shared.check(head.target, self.headers, self.peer)
-        self.shared.check_room(head.length or 0)
+        self.shared.check_room(head.length or 0, self._max_held)
         self.head = head
         self.head_admitted(head)
 
     def body_received(self, data: bytes) -> None:
-        if self.size + len(data) > self._settings.max_body:
-            raise too_large(self._settings)
-        self.shared.take(len(data))
+        if self.size + len(data) > self._max_body:
+            raise too_large(self._max_body)
+        self.shared.take(len(data), self._max_held)
         if self._more is not None:
             self._more.write(data)
         elif len(self._pieces) < FEW:
@@ -100,6 +103,13 @@ class RequestReader(MessageReader):
         request = Request(head.method, head.target, self.headers, body, self.peer, now, self.shared.give_back)
         self._forget()
         self.request_received(request, head)
+
+    def _current(self) -> ServerSettings:
+        settings = self.shared.settings()
+        if settings is not self._settings:
+            self._settings = settings
+            self._max_body, self._max_held = settings.max_body, settings.max_inflight_bytes
+        return settings
 
     def _forget(self) -> None:
         self.receiving = False

@@ -15,6 +15,7 @@ The ways differ by surface (a stream, a whole answer, token counting, models, an
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from companion.clock import Clock
 from companion.config.file import Loaded
@@ -29,11 +30,15 @@ from companion.proxy.identify import Door
 from companion.proxy.port import Port, Request
 from companion.records.tape import Taping
 from companion.routing.affinity import Shunned
-from companion.routing.facts import Client, Facts, describe
+from companion.routing.facts import Facts, client_of, describe
 from companion.routing.plan import Planner
 from companion.upstream.endpoint import Endpoints
 from companion.upstream.mending import Mender
 from companion.upstream.prepare import Question
+
+# An enum's member costs a call of Python code each time it is looked up by name: these are in everybody's way.
+_COMPLETE: Final = Outcome.COMPLETE
+_TRUNCATED: Final = Outcome.TRUNCATED
 
 
 class Pipeline:
@@ -89,7 +94,7 @@ class Pipeline:
             loaded=self._loaded(),
             started=self._clock.monotonic(),
             question=question,
-            facts=Facts(Client.of(request.headers)),
+            facts=Facts(client_of(request.headers)),
         )
         exchange.tape = tape = self._taping(exchange.id, None)
         if tape is not None:
@@ -98,7 +103,7 @@ class Pipeline:
 
     def _identify(self, exchange: Exchange) -> None:
         request, question = exchange.request, exchange.question
-        client, question.headers = self._door(exchange.settings.access, request.headers, request.peer)
+        client, question.headers = self._door.enter(exchange.settings.access, request.headers, request.peer)
         if client is not None:
             exchange.client = client.name
 
@@ -107,7 +112,7 @@ class Pipeline:
         try:
             if messages:
                 head = RequestHead.read(request.body)
-                exchange.facts = describe(request.headers, request.body, head)
+                exchange.facts = describe(exchange.facts.client, request.headers, request.body, head)
                 exchange.question.model, exchange.question.stream = head.model, head.stream
         finally:
             # What is about to be rejected is recorded, too.
@@ -174,7 +179,7 @@ class Pipeline:
         exchange.answered_by, exchange.endpoint = attempt.candidate.key, attempt.turn.entry.view.name
         exchange.fault = None
         exchange.first_byte, exchange.first_content = attempt.first_byte, attempt.first_content
-        whole = Outcome.REPAIRED if exchange.repairs else Outcome.COMPLETE
+        whole = Outcome.REPAIRED if exchange.repairs else _COMPLETE
         exchange.outcome = Outcome.FAILED_OVER if exchange.failures else whole
         try:
             await surface.relay(attempt)
@@ -191,7 +196,7 @@ class Pipeline:
 
     def _settle(self, exchange: Exchange) -> None:
         session = exchange.facts.session
-        if exchange.outcome is Outcome.TRUNCATED and session is not None and exchange.answered_by is not None:
+        if exchange.outcome is _TRUNCATED and session is not None and exchange.answered_by is not None:
             self._shunned.add(session, exchange.answered_by.endpoint)
         if exchange.tape is not None:
             exchange.tape.end()

@@ -59,7 +59,7 @@ class StreamSurface:
         exchange = self._exchange
         settings, candidate = exchange.settings, attempt.candidate
         rewritten = exchange.model_sent != exchange.facts.model
-        stream = Stream(settings.validation_of(candidate.settings), exchange.facts.model if rewritten else None)
+        stream = Stream(candidate.validation, exchange.facts.model if rewritten else None)
         visible = settings.gate.hold == "visible"
         self._gate = gate = Gate(stream, response.status, response.headers, visible=visible)
         self._response = response

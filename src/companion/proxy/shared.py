@@ -104,14 +104,14 @@ class Shared:
             return False
         return True
 
-    def check_room(self, size: int) -> None:
-        """Refuse a body of `size` bytes that is to come if it would not fit. Raises Refused."""
-        if self.held + size > self.settings().max_inflight_bytes:
+    def check_room(self, size: int, limit: int) -> None:
+        """Refuse a body of `size` bytes that is to come if not all would fit into `limit` bytes. Raises Refused."""
+        if self.held + size > limit:
             raise overloaded("Too many request bodies are in memory at once (server.max_inflight_bytes).")
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, limit: int) -> None:
         """Count bytes that have come. Raises Refused instead when they are too many."""
-        self.check_room(size)
+        self.check_room(size, limit)
         self.held += size
 
     def give_back(self, size: int) -> None:

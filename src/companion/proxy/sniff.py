@@ -19,11 +19,14 @@ class Nature(StrEnum):
     OTHER = "other"
 
 
+_JSON: Final = Nature.JSON
+
+
 def nature(start: bytes) -> Nature:
     """Judged by the first byte that is not white space."""
     first = start.removeprefix(_BOM).lstrip()[:1]
     if first in {b"{", b"["}:
-        return Nature.JSON
+        return _JSON
     if first == b"<":
         return Nature.HTML
     return Nature.OTHER if first else Nature.NOTHING

@@ -17,6 +17,9 @@ from companion.proxy.sniff import Nature, html_fault, json_fault, nature
 from companion.upstream.transport import Response
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
+# An enum's member costs a call of Python code each time it is looked up by name: these are in everybody's way.
+_HTML: Final = Nature.HTML
+_NOTHING: Final = Nature.NOTHING
 
 
 class WholeSurface:
@@ -39,9 +42,9 @@ class WholeSurface:
         body = await response.read_all(MAX_ANSWER, idle=None)
         response.close()
         seen = nature(body[:512])
-        if seen is Nature.HTML:
+        if seen is _HTML:
             raise html_fault(response.status, Phase.BODY)
-        if seen is Nature.NOTHING:
+        if seen is _NOTHING:
             raise UpstreamError(Fault(Party.UPSTREAM, Phase.BODY, Kind.EMPTY_BODY, "an empty body", response.status))
         self._answer = Answer(response.status, tuple(response.headers), self._checked(attempt, response, body))
         attempt.first_content = attempt.clock.monotonic()
@@ -49,7 +52,7 @@ class WholeSurface:
     def _checked(self, attempt: Attempt, response: Response, body: bytes) -> bytes:
         exchange = self._exchange
         try:
-            message = check_message(body, exchange.settings.validation_of(attempt.candidate.settings))
+            message = check_message(body, attempt.candidate.validation)
         except Violated as violated:
             status, headers = response.status, response.headers
             raise json_fault(Kind.NOT_A_MESSAGE, str(violated), status, headers, body, Phase.BODY) from None

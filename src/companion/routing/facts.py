@@ -21,9 +21,10 @@ class Client(StrEnum):
     OLDER = "Claude Code before 2.1.281"
     OTHER = "any other client"
 
-    @classmethod
-    def of(cls, headers: Headers) -> "Client":
-        return _client(header(headers, b"user-agent") or b"")
+
+def client_of(headers: Headers) -> Client:
+    """By what its User-Agent says."""
+    return _client(header(headers, b"user-agent") or b"")
 
 
 @lru_cache(maxsize=256)
@@ -32,6 +33,10 @@ def _client(agent: bytes) -> Client:
     if found is None:
         return Client.OTHER
     return Client.RESUMING if tuple(map(int, found.groups())) >= RESUMES_SINCE else Client.OLDER
+
+
+# An enum's member costs a call of Python code each time it is looked up by name.
+_OLDER: Final = Client.OLDER
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -51,16 +56,15 @@ class Facts(msgspec.Struct, frozen=True):
     parent_agent: str | None = None
 
 
-def describe(headers: Headers, body: bytes, head: RequestHead) -> Facts:
+def describe(client: Client, headers: Headers, body: bytes, head: RequestHead) -> Facts:
     """Facts of a Messages request."""
-    client = Client.of(headers)
     told = header(headers, b"x-claude-code-session-id")
     return Facts(
         client=client,
         model=head.model,
         stream=head.stream,
         session=told.decode("latin-1") if told else head.session,
-        whole_text_only=client is Client.OLDER and (not head.tools or head.structured or is_compaction(body)),
+        whole_text_only=client is _OLDER and (not head.tools or head.structured or is_compaction(body)),
         agent=_told(headers, b"x-claude-code-agent-id") if told else None,
         parent_agent=_told(headers, b"x-claude-code-parent-agent-id") if told else None,
     )

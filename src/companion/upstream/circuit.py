@@ -39,6 +39,7 @@ WINDOW_ENOUGH: Final = 5
 WINDOW_SHARE: Final = 0.5
 CREDENTIAL_OPEN: Final = 900.0
 _LEVEL_MAX: Final = 32
+_CLOSED: Final = CircuitState.CLOSED
 
 
 class Guard(StrEnum):
@@ -168,7 +169,7 @@ class Circuit:
 
         Of a closed circuit a cheap one proves nothing.
         """
-        closed = self._state is CircuitState.CLOSED
+        closed = self._state is _CLOSED
         if began < self._since or (closed and cheap):
             return
         self._streak.clear()

@@ -28,6 +28,10 @@ from companion.upstream.response import Response
 BURST: Final = 256 * 1024
 ONE_WRITE: Final = 32 * 1024
 _NO_BODY: Final = frozenset({204, 304})
+# An enum's member costs a call of Python code each time it is looked up by name: these are in everybody's way.
+_WRITE: Final = Phase.WRITE
+_HEADERS: Final = Phase.HEADERS
+_BODY: Final = Phase.BODY
 NEW: Final = Timings()
 REUSED: Final = Timings(reused=True)
 
@@ -188,7 +192,7 @@ class Connection(MessageReader, asyncio.Protocol):
     # === going out
 
     def _send(self, request: Sequence[bytes]) -> None:
-        self._phase = Phase.WRITE
+        self._phase = _WRITE
         self._written = False
         self._asked = self._clock.monotonic()
         size = sum(map(len, request))
@@ -209,9 +213,9 @@ class Connection(MessageReader, asyncio.Protocol):
             if burst is not None:
                 self._unsent -= sum(map(len, burst))
                 self._transport.writelines(burst)
-            elif self._phase is Phase.WRITE:
+            elif self._phase is _WRITE:
                 self._written = True
-                self._phase = Phase.HEADERS
+                self._phase = _HEADERS
                 now = self._clock.monotonic()
                 if self._response is not None:
                     self._response.write = now - self._asked
@@ -238,7 +242,7 @@ class Connection(MessageReader, asyncio.Protocol):
         response = self._response
         if response is None:
             return math.inf
-        return response.due() if self._phase is Phase.BODY else min(self._deadline, response.deadline)
+        return response.due() if self._phase is _BODY else min(self._deadline, response.deadline)
 
     def _late(self) -> None:
         response = self._response
@@ -291,7 +295,7 @@ class Connection(MessageReader, asyncio.Protocol):
             self._keep = self._keep and not self._declared()
         if not self._written and status >= 300:
             self._stop_sending()
-        self._phase = Phase.BODY
+        self._phase = _BODY
         response.begin(status, self.headers, self._begun, encoding)
 
     def _framing(self, status: int) -> bytes:
@@ -347,7 +351,7 @@ class Connection(MessageReader, asyncio.Protocol):
         response = self._response
         if response is None:
             self.abort()
-        elif self._phase is Phase.BODY:
+        elif self._phase is _BODY:
             if self._until_close and error is None:
                 self._keep = False
                 self._finish(response)

@@ -75,7 +75,8 @@ class Try:
 class Candidate:
     """One (endpoint, credential) as configured. `calm` is its view while there is nothing to say about its health.
 
-    What is learned of it hangs on `about`: the endpoint's id and a digest of url and credential.
+    What is learned of it hangs on `about`: the endpoint's id and a digest of url and credential. `passthrough`: the
+    credential is the client's own; `mends`: some repairs are always made.
     """
 
     key: CandidateKey
@@ -90,11 +91,16 @@ class Candidate:
     health: Health = field(repr=False)
     slots: Slots = field(repr=False)
     _clock: Clock = field(repr=False)
+    # Of the settings what is asked for with every request: reading pydantic's attributes costs much more.
+    passthrough: bool = field(init=False)
+    mends: bool = field(init=False)
+    _renames: bool = field(init=False)
 
-    @property
-    def passthrough(self) -> bool:
-        """The credential is the client's own."""
-        return self.settings.auth.type == _PASSTHROUGH
+    def __post_init__(self) -> None:
+        models = self.settings.models
+        object.__setattr__(self, "passthrough", self.settings.auth.type == _PASSTHROUGH)
+        object.__setattr__(self, "mends", bool(self.repairs.always))
+        object.__setattr__(self, "_renames", bool(models.rewrite or models.default))
 
     def follow(self, policy: Policy, guards: Guards | None) -> None:
         """Make what was kept from before follow this configuration."""
@@ -119,7 +125,7 @@ class Candidate:
         if slot and not self.slots.take():
             message = f"{self.slots.used} of {self.slots.limit} slots are in use (limits.concurrency)"
             raise UpstreamError(Fault(Party.OURS, Phase.CONNECT, Kind.BUSY, message))
-        sent = model_for(self.settings.models, model)
+        sent = model_for(self.settings.models, model) if self._renames else model
         return Try(self.health, self._clock.monotonic(), sent, self.slots if slot else None)
 
 

@@ -99,7 +99,7 @@ class Mender:
     def before(self, key: CandidateKey, question: Question) -> Mending | None:
         """For a request that is to be sent: None where nothing has to be repaired."""
         candidate = self._candidate(key, question)
-        if candidate is None or not (self._learned or candidate.repairs.always):
+        if candidate is None or not (candidate.mends or self._learned):
             return None
         settings = candidate.repairs
         known = self._learned.of(candidate.about, model_for(candidate.settings.models, question.model))

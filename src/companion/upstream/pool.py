@@ -33,6 +33,7 @@ class Pool:
 
     def __init__(self, settings: PoolSettings, dial: Dial, clock: Clock, peer: str) -> None:
         self._settings: Final = settings
+        self._may_idle: Final = settings.idle
         self._dial = dial
         self._clock = clock
         self._peer = peer
@@ -105,7 +106,7 @@ class Pool:
                 return
         connection.freed_at = self._clock.monotonic()
         self._idle.append(connection)
-        self._alarm.arm(connection.freed_at + self._settings.idle)
+        self._alarm.arm(connection.freed_at + self._may_idle)
 
     def lost(self, connection: Connection) -> None:
         """A connection is closed: its slot goes to whoever waits."""
@@ -208,7 +209,7 @@ class Pool:
     # === age
 
     def _expiry(self) -> float:
-        return self._oldest().freed_at + self._settings.idle if self._idle else math.inf
+        return self._oldest().freed_at + self._may_idle if self._idle else math.inf
 
     def _expire(self) -> None:
         oldest = self._oldest()
@@ -236,5 +237,5 @@ class Pool:
             # What requests have used goes first; and pools that began together do not renew together.
             self._idle.remove(connection)
             self._idle.insert(0, connection)
-            connection.freed_at -= self._settings.idle * 0.2 * self._clock.random()
+            connection.freed_at -= self._may_idle * 0.2 * self._clock.random()
             self._alarm.arm(self._expiry())

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from companion.config.models import AuthSettings, EndpointSettings, ModelSettings
-from companion.net.h1 import HOP_BY_HOP, Headers, Kept, header
+from companion.net.h1 import HOP_BY_HOP, Headers, header, kept
 from companion.protocol.spans import splice
 from companion.upstream.transport import Outgoing
 
@@ -75,7 +75,7 @@ def model_for(models: ModelSettings, asked: str | None) -> str | None:
 def prepare(question: Question, settings: EndpointSettings, credential: str | None) -> tuple[Outgoing, str | None]:
     """The request for one candidate, and the model name in it."""
     recipe = _recipe(settings, credential)
-    model = model_for(settings.models, question.model)
+    model = model_for(recipe.models, question.model) if recipe.renames else question.model
     body: tuple[bytes, ...] = (question.body,) if question.body else ()
     if body and (recipe.edits or model != question.model):
         body = _edited(question, recipe, model)
@@ -88,12 +88,14 @@ class _Recipe:
     def __init__(self, settings: EndpointSettings, credential: str | None) -> None:
         self.settings: Final = settings
         self.edits: Final = _edits(settings)
+        self.models: Final = settings.models
+        self.renames: Final = bool(settings.models.rewrite or settings.models.default)
         base, self._query = base_of(settings.url)
         self._base = base.encode("latin-1")
         headers = settings.headers
         dropped = {name.lower().encode() for name in (*headers.remove, *headers.set)}
         passes = _passes_with_credentials if settings.auth.type == "passthrough" else _passes
-        self._passes = Kept(lambda name: passes[name] and name not in dropped) if dropped else passes
+        self._passes = kept(lambda name: passes(name) and name not in dropped) if dropped else passes
         self._version = () if _VERSION[0] in dropped else (_VERSION,)
         self._first = (b"host", _authority(settings.url))
         self._last = (
@@ -108,12 +110,12 @@ class _Recipe:
 
     def headers(self, question: Question) -> tuple[tuple[bytes, bytes], ...]:
         passes = self._passes
-        kept = [field for field in question.headers if passes[field[0]]]
-        if header(kept, _VERSION[0]) is None:
-            kept += self._version
+        fields = [field for field in question.headers if passes(field[0])]
+        if header(fields, _VERSION[0]) is None:
+            fields += self._version
         if named := _named_by_connection(question.headers):
-            kept = [field for field in kept if field[0] not in named]
-        return (self._first, *kept, _AS_IT_IS if question.stream else _COMPRESSED, *self._last)
+            fields = [field for field in fields if field[0] not in named]
+        return (self._first, *fields, _AS_IT_IS if question.stream else _COMPRESSED, *self._last)
 
 
 # By the settings' identity: a recipe holds them, so no other object can have their id while it is a key here.
@@ -146,8 +148,8 @@ def _edits(settings: EndpointSettings) -> dict[str, bytes | None]:
     return edits
 
 
-_passes_with_credentials: Final = Kept(lambda name: name not in _NEVER and not name.startswith(_NEVER_PREFIXES))
-_passes: Final = Kept(lambda name: _passes_with_credentials[name] and name not in _CREDENTIALS)
+_passes_with_credentials: Final = kept(lambda name: name not in _NEVER and not name.startswith(_NEVER_PREFIXES))
+_passes: Final = kept(lambda name: _passes_with_credentials(name) and name not in _CREDENTIALS)
 
 
 def _named_by_connection(headers: Headers) -> set[bytes]:
