@@ -267,13 +267,19 @@ async def test_an_edit_of_the_program_is_taken_over_once(tmp_path):
         await seen.quiet()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with a name")
+def pipe_of(path: Path) -> int:
+    """A pipe of that name, from which nothing comes until it is closed."""
+    if sys.platform == "win32":
+        pytest.skip("there are no named pipes in folders")
+    else:
+        os.mkfifo(path)
+        return os.open(path, os.O_RDWR)
+
+
 async def test_what_was_read_before_an_edit_of_the_program_is_not_taken_over_after_it(tmp_path):
-    assert sys.platform != "win32"
     path = written(tmp_path, "")
     async with editing(path) as (watcher, seen):
-        os.mkfifo(tmp_path / "key")
-        pipe = os.open(tmp_path / "key", os.O_RDWR)
+        pipe = pipe_of(tmp_path / "key")
         replace(path, KEYED)
         await asyncio.sleep(8 * TICK)  # by now it is being read, and whoever reads the key waits for its end
         (tmp_path / "key.new").write_text("of-before-the-edit")

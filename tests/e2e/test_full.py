@@ -60,16 +60,22 @@ class User:
         return answer.body if answer.status == 200 else b""
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the files of another process")
+def file_size(pid: int, *limits: tuple[int, int]) -> tuple[int, int]:
+    """How large its files may become; with `limits` from now on."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux limits the files of another process")
+    else:
+        return resource.prlimit(pid, resource.RLIMIT_FSIZE, *limits)
+
+
 async def test_with_a_limit_on_files_of_the_running_process(tmp_path: Path):
-    assert sys.platform == "linux"
     async with Simulator() as upstream:
         write_config(tmp_path, end("it", upstream.url), logging={"format": "json"})
         async with serving(tmp_path) as served:
             user, pid = User(served.url), served.process.pid
             before = [await user.asks() for _ in range(3)]
-            unlimited = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (NOTHING, unlimited[1]))
+            unlimited = file_size(pid)
+            file_size(pid, (NOTHING, unlimited[1]))
 
             meanwhile = await user.asks_until(failing=True)
             assert "records_failing" in await served.logged("records_failing")
@@ -78,7 +84,7 @@ async def test_with_a_limit_on_files_of_the_running_process(tmp_path: Path):
             assert stats["failing"]
             assert stats["bodies_dropped"] >= 5
 
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+            file_size(pid, unlimited)
             meanwhile += await user.asks_until(failing=False)
             assert json.loads(await served.logged("records_written_again"))["level"] == "info"
             last = await user.asks()
