@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import io
 import json
+import sqlite3
 import zipfile
+from contextlib import closing
 
 import pytest
 
@@ -184,6 +186,15 @@ async def test_what_is_not_there_is_a_404(proxy, admin):
 async def test_a_time_that_there_is_not_is_refused(admin, when):
     for name in ("since", "until"):
         problem(await admin.get(f"/requests?{name}={when}"), 422, "invalid")
+
+
+async def test_a_store_in_trouble_is_said_and_is_no_mistake_of_ours(proxy, admin, tmp_path):
+    (id,) = await told(proxy, admin, 1)
+    with closing(sqlite3.connect(tmp_path / "companion.db")) as connection:
+        connection.execute("DROP TABLE exchanges")
+    for path in ("/requests", f"/requests/{id}"):
+        assert "exchanges" in problem(await admin.get(path), 503, "no_records")["detail"]
+    problem(await admin.delete("/requests?all=true"), 503, "no_records")
 
 
 async def test_without_records_that_is_said(tmp_path):

@@ -1,5 +1,6 @@
 """The records for readers: opened when somebody asks for the first time."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -23,11 +24,16 @@ class Archive:
 
     @contextmanager
     def records(self) -> "Iterator[Records]":
-        """The store that is written to. Raises ApiError (503) if there is none, or none yet."""
+        """The store that is written to. Raises ApiError (503) if there is none, or none yet, or it is in trouble."""
+        records = self._opened()
+
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - came with the records
+
         try:
-            yield self._opened()
-        except StoreError as error:
-            raise ApiError(503, "no_records", f"The records cannot be read: {error}.") from error
+            yield records
+        except (StoreError, sqlite3.Error, SQLAlchemyError) as error:
+            said = str(getattr(error, "orig", None) or error)
+            raise _unreadable(said) from error
 
     def _opened(self) -> "Records":
         from companion.records.queries import Records  # noqa: PLC0415 - SQLAlchemy is for those who look at records
@@ -37,5 +43,12 @@ class Archive:
             raise ApiError(503, "records_off", "Nothing is recorded (records.store is none).")
         with self._lock:
             if self._records is None:
-                self._records = Records.open(store, self._ports.loaded().path.parent)
+                try:
+                    self._records = Records.open(store, self._ports.loaded().path.parent)
+                except StoreError as error:
+                    raise _unreadable(str(error)) from error
             return self._records
+
+
+def _unreadable(said: str) -> ApiError:
+    return ApiError(503, "no_records", f"The records cannot be read: {said}.")
