@@ -77,6 +77,27 @@ async def test_a_key_in_an_error_of_another_path_is_cut_out(tmp_path: Path):
         assert answer.headers["x-echo"] == "[redacted]"
 
 
+async def test_a_secret_header_stays_inside_also_where_the_client_brings_its_own_key(tmp_path: Path):
+    own = endpoint("own", "", auth={"type": "passthrough"}, headers={"set": {"x-team-token": "team-token-of-ours"}})
+    async with Simulator() as sim, running(tmp_path, own | {"url": sim.url}) as proxy:
+        echo = {"x-echo": "team-token-of-ours the-clients-own"}
+        sim.always = replies.status(401, message="team-token-of-ours and the-clients-own", headers=echo)
+        answer = await message(proxy.url)
+
+        assert (answer.status, answer.headers["x-echo"]) == (401, "[redacted] the-clients-own")
+        assert answer.error["message"] == "[redacted] and the-clients-own"
+        news = proxy.told(AttemptEnded) + proxy.told(ExchangeSettled)
+        assert "team-token-of-ours" not in repr([each.fault for each in news])
+
+
+async def test_a_request_id_that_holds_a_key_is_told_without_it(tmp_path: Path):
+    async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
+        sim.always = replies.status(400, headers={"request-id": f"req {ECHO}"})
+        await message(proxy.url)
+
+        assert [event.request_id for event in proxy.told(AttemptEnded)] == ["req [redacted]"]
+
+
 async def test_no_upstream_is_asked_to_send_back_what_it_was_sent(tmp_path: Path):
     async with Simulator() as sim, running(tmp_path, endpoint("only", sim.url)) as proxy:
         for path in ("/v1/files", "/v1/models"):

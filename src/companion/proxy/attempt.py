@@ -385,13 +385,14 @@ def _reconnects(failure: Failure) -> bool:
 def cleaned(fault: Fault, credential: str | None, exchange: Exchange) -> Fault:
     """The fault without the secrets in it that the upstream was told, should it have echoed them.
 
-    Without a credential of ours it was told the client's own: then the answer stays as it came.
+    Without a credential of ours it was told the client's own, which the answer to that client may hold.
     """
     secrets = _secrets(credential, exchange)
+    ours = secrets if credential is not None else exchange.loaded.secrets
     answer = fault.answer
-    if credential is not None and answer is not None:
-        headers = tuple((name, redact(value, secrets)) for name, value in answer.headers)
-        answer = replace(answer, headers=headers, body=redact(answer.body, secrets))
+    if answer is not None:
+        headers = tuple((name, redact(value, ours)) for name, value in answer.headers)
+        answer = replace(answer, headers=headers, body=redact(answer.body, ours))
     type = fault.error_type and redact(fault.error_type, secrets)
     return replace(fault, message=redact(fault.message, secrets), error_type=type, answer=answer)
 
