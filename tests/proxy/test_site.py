@@ -47,11 +47,14 @@ async def test_what_changes_something_needs_a_header_that_no_form_can_send(metho
 class Heard:
     """A line that remembers what went out on it."""
 
-    last = False
-    date = b"now"
-
     def __init__(self) -> None:
         self.sent = b""
+
+    def last(self) -> bool:
+        return False
+
+    def date(self) -> bytes:
+        return b"now"
 
     def send(self, *buffers: bytes) -> bool:
         self.sent += b"".join(buffers)

@@ -119,8 +119,8 @@ class Text:
             line += f" input_tokens={event.input_tokens}"
         if event.output_tokens is not None:
             line += f" output_tokens={event.output_tokens}"
-        for key, value in _rarely(event):
-            line += f" {key}={_word(value)}"
+        if event.fault is not None or event.violations or event.model_sent != event.model:
+            line += "".join(f" {key}={_word(value)}" for key, value in _rarely(event))
         return line
 
     def _time(self) -> str:

@@ -12,7 +12,7 @@ which is better than nothing when nobody is left.
 
 import asyncio
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf, isfinite, isinf
 from typing import Final, Protocol
@@ -66,7 +66,8 @@ class Turn(msgspec.Struct, frozen=True):
     last: bool
 
 
-class Attempt(msgspec.Struct):
+@dataclass(slots=True, eq=False)
+class Attempt:
     """One try in flight. `end` settles it, once, and tells the news."""
 
     exchange: Exchange

@@ -14,7 +14,6 @@ import asyncio
 import math
 from collections import deque
 from contextlib import suppress
-from functools import partial
 from typing import Final, cast
 
 import structlog
@@ -71,6 +70,7 @@ class Connection(RequestReader, asyncio.Protocol):
         self._waiting: deque[tuple[Request | Refused, HttpPort]] = deque()
         self._port: HttpPort | None = None
         self._task: asyncio.Task[None] | None = None
+        self._request: Request | None = None
         self._until = math.inf
 
     # === for the server
@@ -90,11 +90,9 @@ class Connection(RequestReader, asyncio.Protocol):
 
     # === for the answer (Line)
 
-    @property
     def last(self) -> bool:
         return self.shared.draining or (self._deaf and not self._waiting)
 
-    @property
     def date(self) -> bytes:
         return self.shared.date()
 
@@ -225,7 +223,7 @@ class Connection(RequestReader, asyncio.Protocol):
         if self._closing or self._transport.is_closing():
             return
         if not self._waiting:
-            if self.last:
+            if self.last():
                 self._hang_up()
             else:
                 self._rest()
@@ -239,13 +237,15 @@ class Connection(RequestReader, asyncio.Protocol):
             self._next()
         else:
             self._task = self.shared.begin(what, self._port)
-            self._task.add_done_callback(partial(self._served, what))
+            self._request = what
+            self._task.add_done_callback(self._served)
             if self._paused:
                 self._go_on()
 
-    def _served(self, request: Request, task: asyncio.Task[None]) -> None:
+    def _served(self, task: asyncio.Task[None]) -> None:
         """The handler has ended, well or badly. What it left open is ended here."""
-        self._task = None
+        request, self._request, self._task = self._request, None, None
+        assert request is not None, "a task serves a request"
         self.shared.ended(task)
         request.release()
         error = None if task.cancelled() else task.exception()

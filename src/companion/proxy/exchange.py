@@ -1,5 +1,6 @@
 """One exchange: everything that is known about one request on its way through the rooms, from receive to settle."""
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
@@ -43,21 +44,26 @@ class Failure(msgspec.Struct, frozen=True):
     fault: Fault
 
 
-class Exchange(msgspec.Struct):
-    """Mutable on purpose, owned by one task. `loaded` is the snapshot of the configuration that holds for all of it."""
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """Mutable on purpose, owned by one task. `loaded` is the snapshot of the configuration that holds for all of it.
+
+    `settings` is in `loaded`, and asked for more often.
+    """
 
     id: str
     request: Request
     port: Port
     loaded: Loaded
+    settings: Settings
     started: float
     question: Question
     facts: Facts
     client: str | None = None
     labels: frozenset[str] = frozenset()
     plan: Plan = NO_PLAN
-    failures: list[Failure] = []
-    counted: set[CandidateKey] = set()
+    failures: list[Failure] = field(default_factory=list)
+    counted: set[CandidateKey] = field(default_factory=set)
     attempts: int = 0
     outcome: Outcome = Outcome.ERROR
     status: int | None = None
@@ -72,10 +78,6 @@ class Exchange(msgspec.Struct):
     first_content: float | None = None
     stop_reason: str | None = None
     tape: Tape | None = None
-
-    @property
-    def settings(self) -> Settings:
-        return self.loaded.settings
 
     @property
     def pooled(self) -> bool:

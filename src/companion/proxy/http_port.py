@@ -20,11 +20,9 @@ _LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode
 class Line(Protocol):
     """What an answer asks of the connection that it goes out on."""
 
-    @property
     def last(self) -> bool:
         """Whether the connection closes after this answer."""
 
-    @property
     def date(self) -> bytes:
         """Now, for the date header."""
 
@@ -71,8 +69,8 @@ class HttpPort:
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if self.started:
             raise RuntimeError("this answer has been started already")
-        self.fields = fields = [*headers, (b"date", self._line.date)]
-        self._keep = not (self._old or self._line.last)
+        self.fields = fields = [*headers, (b"date", self._line.date())]
+        self._keep = not (self._old or self._line.last())
         self._frame(status, fields)
         if not self._keep:
             fields.append((b"connection", b"close"))

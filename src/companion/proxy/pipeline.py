@@ -87,11 +87,13 @@ class Pipeline:
 
     def _receive(self, request: Request, port: Port, path: str) -> Exchange:
         question = Question(request.method, path, request.query, request.headers, request.body)
+        loaded = self._loaded()
         exchange = Exchange(
             id=ulid.new(self._clock),
             request=request,
             port=port,
-            loaded=self._loaded(),
+            loaded=loaded,
+            settings=loaded.settings,
             started=self._clock.monotonic(),
             question=question,
             facts=Facts(client_of(request.headers)),

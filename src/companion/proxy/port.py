@@ -4,8 +4,8 @@ A handler never sees a socket, and the server never sees a message. `start` fixe
 body, then exactly one of `finish` (the answer is whole) and `abort` (it is not, and the client must notice) ends it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 from companion.net.h1 import Headers
 
@@ -87,7 +87,7 @@ class Port(Protocol):
         """
 
 
-Handler = Callable[[Request, Port], Awaitable[None]]
+Handler = Callable[[Request, Port], Coroutine[Any, Any, None]]
 """One task per request. The client's leaving cancels it, unless the answer is finished."""
 
 

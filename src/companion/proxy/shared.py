@@ -79,7 +79,7 @@ class Shared:
         """Call the handler."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-        task = self._loop.create_task(self._serve(request, port))
+        task = self._loop.create_task(self._handler(request, port))
         self.tasks.add(task)
         return task
 
@@ -111,8 +111,10 @@ class Shared:
 
     def take(self, size: int, limit: int) -> None:
         """Count bytes that have come. Raises Refused instead when they are too many."""
-        self.check_room(size, limit)
-        self.held += size
+        held = self.held + size
+        if held > limit:
+            self.check_room(size, limit)
+        self.held = held
 
     def give_back(self, size: int) -> None:
         """These bytes are out of memory."""
@@ -125,9 +127,6 @@ class Shared:
             self._second = second
             self._date = formatdate(second, usegmt=True).encode()
         return self._date
-
-    async def _serve(self, request: Request, port: Port) -> None:
-        await self._handler(request, port)
 
     def _look_around(self) -> None:
         if self._empty is not None and not self.connections and not self.tasks:

@@ -59,14 +59,15 @@ class Facts(msgspec.Struct, frozen=True):
 def describe(client: Client, headers: Headers, body: bytes, head: RequestHead) -> Facts:
     """Facts of a Messages request."""
     told = header(headers, b"x-claude-code-session-id")
+    agent = _told(headers, b"x-claude-code-agent-id") if told else None
     return Facts(
         client=client,
         model=head.model,
         stream=head.stream,
         session=told.decode("latin-1") if told else head.session,
         whole_text_only=client is _OLDER and (not head.tools or head.structured or is_compaction(body)),
-        agent=_told(headers, b"x-claude-code-agent-id") if told else None,
-        parent_agent=_told(headers, b"x-claude-code-parent-agent-id") if told else None,
+        agent=agent,
+        parent_agent=_told(headers, b"x-claude-code-parent-agent-id") if agent else None,
     )
 
 

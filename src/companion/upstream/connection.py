@@ -115,7 +115,9 @@ class Connection(MessageReader, asyncio.Protocol):
         self._write_limit = write
         self._headers_limit = math.inf if headers is None else headers
         self._send(request)
-        await response.arrived()
+        while not response.status:
+            response.check()
+            await response.wait()
         return response
 
     def fail(self, kind: Kind, message: str, party: Party = Party.UPSTREAM) -> None:

@@ -45,7 +45,8 @@ class Try:
         self._slots = slots
         self._settled = False
         health.tally.running += 1
-        health.begin(self, model)
+        if health.uneasy:
+            health.begin(self, model)
 
     def proved(self) -> None:
         """The gate has opened: a half-open circuit may let the next try through while this one streams."""

@@ -113,7 +113,7 @@ class Response:
                     self.tap(piece)
                 return piece
             self._idle = idle
-            await self._wait()
+            await self.wait()
 
     async def read_all(self, limit: int, *, idle: float | None) -> bytes:
         """The rest of the body. Raises UpstreamError (BAD_HTTP) where it is longer than `limit` bytes."""
@@ -139,7 +139,7 @@ class Response:
         try:
             self._pump()
             while self._until is None and (self._left() or not self._finished()):
-                await self._wait()
+                await self.wait()
         finally:
             self._receive = self._direct = None
 
@@ -176,12 +176,22 @@ class Response:
 
     # === for the connection
 
-    async def arrived(self) -> None:
-        """Wait for the head. Raises UpstreamError."""
-        while not self.status:
-            if self._failure is not None:
-                raise self._failure
-            await self._wait()
+    def check(self) -> None:
+        """Raises its failure, if there was one."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def wait(self) -> None:
+        """Wait until something has happened. Whoever is cancelled here closes it."""
+        self._waiter = self._line.waiter()
+        self._line.arm(self.due())
+        try:
+            await self._waiter
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._waiter = None
 
     def begin(self, status: int, headers: Headers, first_byte: float, encoding: bytes) -> None:
         """The head is here; `encoding` is what its content-encoding says."""
@@ -314,17 +324,6 @@ class Response:
             self._line.hold(hold)
             if not hold:
                 self._resumed = self._clock.monotonic()
-
-    async def _wait(self) -> None:
-        self._waiter = self._line.waiter()
-        self._line.arm(self.due())
-        try:
-            await self._waiter
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
