@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
@@ -32,6 +32,9 @@ from companion.net.posix import (
     stopping_ends_the_process,
 )
 from companion.observe import log
+
+# So many new objects are alive before the collector looks at them; Python's own 700 are one busy moment's.
+_ALIVE: Final = 10_000
 
 _log = structlog.get_logger("companion.cli")
 
@@ -117,6 +120,8 @@ class _Service:
             threading.Thread(target=_until_stdin_ends, args=(loop, self._stop), daemon=True).start()
         # Nothing that was imported or built so far goes away: the collector need not look at it again and again.
         gc.freeze()
+        # Requests under way are thousands of objects that go by themselves: no reason to look for cycles among them.
+        gc.set_threshold(_ALIVE)
         try:
             await app.run_until(self._stop)
         except asyncio.CancelledError:
