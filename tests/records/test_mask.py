@@ -72,6 +72,13 @@ def test_a_hidden_credential_shows_its_scheme_and_four_characters_of_a_long_one(
     assert hidden(value) == shown
 
 
+@pytest.mark.parametrize(
+    "value", [b"session=abc; Path=/; Secure", b"a=abc; b=abc", b"abc abc-0123456789-0123", b"abc", b" abc"]
+)
+def test_the_first_word_of_what_has_no_scheme_is_hidden_too(value):
+    assert b"abc" not in hidden(value)
+
+
 def test_a_key_in_the_query_is_a_credential_too():
     query = b"beta=true&key=the%2Fclients-own&access_token=a-token-of-it&page=not-a-secret&api_key=short"
     mask = Mask().also(presented([], query))

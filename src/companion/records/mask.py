@@ -21,6 +21,7 @@ _PATTERN_LENGTH: Final = 1024
 _SENSITIVE: Final = re.compile(
     rb"(?:^|.*[-_])(?:authorization|api-?key|cookie2?|token|secret|password|credentials?|access-key|subscription-key)"
 )
+_SCHEMES: Final = frozenset({b"bearer", b"basic", b"digest", b"token", b"negotiate", b"apikey"})
 _SHOWN: Final = 4
 _NAMES: Final = 1024
 _LONG: Final = 16
@@ -108,7 +109,7 @@ def written(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 def hidden(value: bytes) -> bytes:
     """A credential in a header, as it may be seen: `Bearer •••1234` in plain ASCII."""
     scheme, space, rest = value.partition(b" ")
-    if not space or not rest:
+    if not rest or scheme.lower() not in _SCHEMES:
         scheme, rest = b"", value
     end = rest[-_SHOWN:] if len(rest) >= _LONG else b""
     return scheme + space * bool(scheme) + b"***" + end
