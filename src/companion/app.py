@@ -78,16 +78,19 @@ class App:
         finally:
             for task in background:
                 task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             self._admin.end_streams()
             await self._server.drain(self.loaded.settings.server.drain)
             await self.close()
 
     async def close(self) -> None:
         """End everything at once."""
-        await self._server.close()
-        await self._admin.aclose()
-        await self.endpoints.aclose()
-        await asyncio.to_thread(self.recorder.close)
+        try:
+            await self._server.close()
+            await self._admin.aclose()
+            await self.endpoints.aclose()
+        finally:
+            await asyncio.to_thread(self.recorder.close)
 
     def _remembered(self, rows: list[LearnedRow]) -> None:
         """In the recorder's thread, once; the loop may have ended meanwhile."""

@@ -164,7 +164,8 @@ OUTCOMES = ("complete", "repaired", "failed over", "error", "truncated", "cancel
 class CircuitChanged(msgspec.Struct, frozen=True):
     """A circuit moved. `scope` is `endpoint`, `credential` or `model`; `until` is when it may be tried again.
 
-    `reason` is in English, `code` and `parameters` say the same to whoever uses words of his own.
+    `reason` is in English, `code` and `parameters` say the same to whoever uses words of his own. `endpoint` is the
+    name, `id` what outlives it.
     """
 
     at: float
@@ -178,6 +179,7 @@ class CircuitChanged(msgspec.Struct, frozen=True):
     until: float | None
     code: str = ""
     parameters: Mapping[str, Any] = {}
+    id: str = ""
 
 
 class RepairLearned(msgspec.Struct, frozen=True):

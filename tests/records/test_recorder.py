@@ -1,13 +1,15 @@
 """What is told is written: rows, once and whole, also when something on the way goes wrong."""
 
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
 from structlog.testing import capture_logs
 
+from companion.config.models import RecordsSettings
 from companion.errors import Answer, Fault, Kind, Party, Phase
-from companion.events import ExchangeSettled, RepairLearned
+from companion.events import Events, ExchangeSettled, RepairLearned
 from companion.net import ulid
 from companion.records import recorder as recorder_module
 from companion.records.recorder import Recorder
@@ -241,3 +243,17 @@ def test_half_a_character_in_a_name_or_an_error_costs_no_row(tmp_path):
     assert detail.exchange.outcome == "error"
     assert str(detail.exchange.model).startswith("claude-")
     assert detail.attempts[0].fault is not None
+
+
+def test_a_store_that_cannot_be_opened_does_not_hold_up_the_end(tmp_path):
+    (tmp_path / "companion.db").mkdir()
+    events = Events()
+    recorder = Recorder(RecordsSettings(), tmp_path, events, CLOCK, tuple)
+    recorder.start()
+    while recorder.stats.failing is None:
+        time.sleep(0.01)
+
+    began = time.monotonic()
+    recorder.close(seconds=60.0)
+
+    assert time.monotonic() - began < 30.0

@@ -307,6 +307,7 @@ def test_each_transition_is_published(bench: Bench) -> None:
             until=now + 900,
             code="faults_in_a_row",
             parameters={"faults": {"unauthorized": 1}},
+            id="kimi",
         )
     ]
 

@@ -67,7 +67,9 @@ SHOWN: Final[Mapping[type, tuple[str, ...]]] = {
         *("reasoning_tokens", "stop_reason", "violations", "repairs", "fault", "session", "client"),
         *("first_byte", "first_content"),
     ),
-    CircuitChanged: ("endpoint", "credential", "scope", "model", "before", "after", "reason", "code", "parameters"),
+    CircuitChanged: (
+        *("id", "endpoint", "credential", "scope", "model", "before", "after", "reason", "code", "parameters"),
+    ),
     Probed: ("endpoint", "credential", "how", "seconds", "status", "fault"),
     RepairLearned: ("endpoint", "model", "repair", "said", "forgotten"),
     ConfigChanged: ("path",),

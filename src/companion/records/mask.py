@@ -18,9 +18,6 @@ SHORTEST: Final = 6
 
 _OURS: Final = frozenset({"companion"})  # the word that clients are told to send, for want of a token
 _PATTERN_LENGTH: Final = 1024
-_SENSITIVE: Final = re.compile(
-    rb"(?:^|.*[-_])(?:authorization|api-?key|cookie2?|token|secret|password|credentials?|access-key|subscription-key)"
-)
 _SCHEMES: Final = frozenset({b"bearer", b"basic", b"digest", b"token", b"negotiate", b"apikey"})
 _SHOWN: Final = 4
 _NAMES: Final = 1024
@@ -86,7 +83,7 @@ class _Sensitive(dict[bytes, bool]):
     """Remembers names, because each comes with every request."""
 
     def __missing__(self, name: bytes) -> bool:
-        found = _SENSITIVE.fullmatch(name.lower()) is not None
+        found = names_secret(name.decode("latin-1"))
         if len(self) < _NAMES:
             self[name] = found
         return found

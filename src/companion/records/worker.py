@@ -101,6 +101,8 @@ class Worker:
             except (StoreError, OSError, sqlite3.Error) as error:
                 self._fails(error)
                 batch = [without(job) for job in batch]
+                if self._stop.is_set() and not batch and self._queue.qsize() <= 1:
+                    break
                 if isinstance(error, sqlite3.Error) and is_damage(error) and store is not None:
                     self._begin_anew(store)
                     store = None
@@ -125,7 +127,11 @@ class Worker:
         store = Store.open(self._url, self._folder)
         if store.set_aside is not None:
             self._tell_damage(store.set_aside)
-        self._learned(store.learned())
+        try:
+            self._learned(store.learned())
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def _begin_anew(self, store: Store) -> None:

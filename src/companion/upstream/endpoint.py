@@ -106,7 +106,7 @@ class Candidate:
     def follow(self, policy: Policy, guards: Guards | None) -> None:
         """Make what was kept from before follow this configuration."""
         self.slots.limit = self.settings.limits.concurrency
-        self.health.key = self.key
+        self.health.key, self.health.name = self.key, self.settings.name
         self.health.guards = guards
         self.health.follow(policy)
 

@@ -68,14 +68,16 @@ class Tally:
 class Health:
     """Lives as long as the endpoint's id, url and this credential's value stay what they are.
 
-    `key` may change when credentials change places. `live` is False once the candidate was removed: tries in flight
-    still settle here, and nobody hears of it. While `uneasy` is False there is nothing to be seen, whatever the model.
-    A credential that is not `owned` is the client's: what its account meets (refused, unpaid, rate limited) is between
-    client and upstream, and other clients have other accounts. `guards` is set while there are probes.
+    `name` is the endpoint's; it may change, and so may `key`, when credentials change places. `live` is False once the
+    candidate was removed: tries in flight still settle here, and nobody hears of it. While `uneasy` is False there is
+    nothing to be seen, whatever the model. A credential that is not `owned` is the client's: what its account meets
+    (refused, unpaid, rate limited) is between client and upstream, and other clients have other accounts. `guards` is
+    set while there are probes.
     """
 
     def __init__(self, key: CandidateKey, policy: Policy, clock: Clock, events: Events, *, owned: bool = True) -> None:
         self.key = key
+        self.name = key.endpoint
         self.live = True
         self.uneasy = False
         self.tally = Tally()
@@ -291,7 +293,7 @@ class Health:
                 self._events.publish(
                     CircuitChanged(
                         at=self._clock.monotonic(),
-                        endpoint=self.key.endpoint,
+                        endpoint=self.name,
                         credential=self.key.credential,
                         scope=scope,
                         model=model,
@@ -301,6 +303,7 @@ class Health:
                         until=until,
                         code=reason.code,
                         parameters=reason.parameters,
+                        id=self.key.endpoint,
                     )
                 )
 

@@ -138,9 +138,9 @@ class Probes:
         return self._after[about]
 
     def _circuit_changed(self, change: CircuitChanged) -> None:
-        memory = self._memories.get(change.endpoint)
+        memory = self._memories.get(change.id)
         if change.reason == RESET.text():
-            self._memories.pop(change.endpoint, None)
+            self._memories.pop(change.id, None)
         elif memory is not None and memory.works is None and change.after == CircuitState.CLOSED:
             memory.gone.clear()
             memory.misses = 0
@@ -262,7 +262,7 @@ class Probes:
         if candidate.health.live:
             now, key = self._clock.monotonic(), candidate.key
             self._events.publish(
-                Probed(now, key.endpoint, key.credential, way, now - began, finding.status, finding.fault)
+                Probed(now, candidate.settings.name, key.credential, way, now - began, finding.status, finding.fault)
             )
         return finding
 
