@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from companion.records.queries import Records
+from companion.records.recorder import Recorder
 from companion.records.views import Part
 from companion.simulator import Simulator
 from tests.e2e.book import Book, Case, Played, cast, request, usage
@@ -21,6 +22,7 @@ from tests.support.http import Answer, Connection
 from tests.support.proxy import endpoint
 
 COUNT = 10_000
+MANY = 16 * 1024 * 1024
 CLIENTS = 32
 REREAD = 500
 # One fault more or less is no reason to ask anybody else first.
@@ -38,8 +40,9 @@ class Seen:
 class Clients:
     """Each works through its share of the exchanges, on one connection as long as that lasts."""
 
-    def __init__(self, url: str, book: Book) -> None:
+    def __init__(self, url: str, book: Book, recorder: Recorder) -> None:
         self.url = url
+        self.recorder = recorder
         self.book = book
         self.seen: dict[int, Seen] = {}
         self._filler = "".join(random.Random(5).choices('abcdefghij \\n{}[]",', k=200_000))
@@ -48,6 +51,10 @@ class Clients:
     async def work(self) -> None:
         connection: Connection | None = None
         for number, case in self._left:
+            # What a recorder drops that cannot follow is another test's business.
+            async with asyncio.timeout(120):
+                while self.recorder.stats.queued_bytes > MANY:
+                    await asyncio.sleep(0.01)
             if connection is None:
                 connection = await Connection(self.url).__aenter__()
             answer = await self._exchange(connection, number, case)
@@ -91,7 +98,7 @@ async def test_rows_agree_with_the_ledger_and_with_the_clients_one_by_one(tmp_pa
         book.play(second, "second")
         ends = (endpoint("first", first.url), endpoint("second", second.url))
         async with living(tmp_path, *ends, health=PATIENT, server={"max_connections": 200}) as proxy:
-            clients = Clients(proxy.url, book)
+            clients = Clients(proxy.url, book, proxy.app.recorder)
             async with asyncio.timeout(240):
                 await asyncio.gather(*(clients.work() for _ in range(CLIENTS)))
             await written(proxy)
